@@ -1,0 +1,125 @@
+// swift-tools-version: 6.3
+import Foundation
+import PackageDescription
+
+// One package, many small modules (Documentation/Architecture.md). A module depends only on modules listed before it.
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InferIsolatedConformances"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("ImmutableWeakCaptures"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+let root = Context.packageDirectory
+
+func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: root + "/" + path) }
+
+func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .init(stringLiteral: $0) } }
+
+/// A Swift module in `Sources/<name>`; its README is documentation, not a resource.
+func module(_ name: String, _ needs: [String] = [], resources: [Resource] = []) -> Target {
+    .target(
+        name: name,
+        dependencies: dependencies(needs),
+        exclude: exists("Sources/\(name)/README.md") ? ["README.md"] : [],
+        resources: resources,
+        swiftSettings: settings
+    )
+}
+
+func tests(_ name: String, _ needs: [String], resources: [Resource] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies(needs), resources: resources, swiftSettings: settings)
+}
+
+func system(_ name: String, pkgConfig: String, apt: String) -> Target {
+    .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+let page = (try? FileManager.default.contentsOfDirectory(atPath: root + "/Sources/CallPage/www"))?.sorted() ?? []
+
+let ground: [Target] = [
+    module("Bytes"),
+    module("NetTypes", ["Bytes"]),
+    module("Diagnostics", ["NetTypes"]),
+    system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
+    module("Crypto", ["Bytes", "NetTypes", "COpenSSL"]),
+]
+let engines: [Target] = [
+    module("STUN", ["Bytes", "NetTypes", "Crypto"]),
+    module("TURN", ["Bytes", "NetTypes", "Crypto", "STUN"]),
+    module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
+    module("HTTP", ["Bytes", "NetTypes"]),
+    system("CWslay", pkgConfig: "libwslay", apt: "libwslay-dev"),
+    module("WebSocket", ["Bytes", "NetTypes", "Crypto", "HTTP", "CWslay"]),
+    module("SignalingMessages"),
+    module("Signaling", ["Bytes", "NetTypes", "Crypto", "Diagnostics", "SignalingMessages"]),
+]
+let drivers: [Target] = [
+    .target(name: "CLinux"),
+    module("EventLoop", ["Bytes", "NetTypes", "Diagnostics", "CLinux"]),
+    module("Transport", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "CLinux", "EventLoop"]),
+]
+let services: [Target] = [
+    system("CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
+    module("Store", ["Bytes", "NetTypes", "CSQLite"]),
+    module(
+        "Relay",
+        ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "CLinux", "EventLoop", "Transport"]
+    ),
+    module("CallPage", [], resources: page.map { .embedInCode("www/\($0)") }),
+    module(
+        "WebService",
+        [
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "TURN", "HTTP", "WebSocket", "SignalingMessages", "Signaling",
+            "CLinux", "EventLoop", "Transport", "Store", "CallPage",
+        ]
+    ),
+    module("CommandLineSupport", []),
+    module(
+        "Server",
+        [
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
+            "Transport", "Store", "Relay", "WebService", "CommandLineSupport",
+        ]
+    ),
+    .executableTarget(
+        name: "floe",
+        dependencies: dependencies(["CommandLineSupport", "Server"]),
+        path: "Sources/Tools/floe",
+        swiftSettings: settings
+    ),
+]
+let testing: [Target] = [
+    .target(name: "TestSupport", dependencies: dependencies(["Bytes", "NetTypes"]), path: "Tests/Support", swiftSettings: settings),
+    tests("BytesTests", ["Bytes", "TestSupport"]),
+    tests("NetTypesTests", ["NetTypes", "TestSupport"]),
+    tests("DiagnosticsTests", ["Diagnostics", "NetTypes"]),
+    tests("CryptoTests", ["Crypto", "Bytes", "NetTypes", "TestSupport"]),
+    tests("STUNTests", ["STUN", "TURN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
+    tests("TURNTests", ["TURN", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
+    tests("TURNServerTests", ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
+    tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
+    tests("WebSocketTests", ["WebSocket", "HTTP", "Bytes", "NetTypes", "Crypto", "TestSupport"]),
+    tests("SignalingTests", ["Signaling", "SignalingMessages", "NetTypes", "Bytes", "TestSupport"]),
+    tests("StoreTests", ["Store", "NetTypes", "TestSupport"]),
+    tests("LoopbackTests", ["EventLoop", "Transport", "Crypto", "NetTypes", "Bytes", "Diagnostics", "CLinux", "TestSupport"]),
+    tests("CommandLineSupportTests", ["CommandLineSupport"]),
+    tests("ServerTests", ["Server", "CommandLineSupport", "NetTypes", "Diagnostics", "WebService", "HTTP", "TestSupport"]),
+]
+
+func present(_ target: Target) -> Bool {
+    exists(target.path ?? (target.type == .test ? "Tests/" : "Sources/") + target.name)
+}
+
+let package = Package(
+    name: "floe",
+    products: [.executable(name: "floe", targets: ["floe"])].filter { _ in exists("Sources/Tools/floe") },
+    targets: (ground + engines + drivers + services + testing).filter(present)
+)

@@ -1,0 +1,37 @@
+/// A rate limit with a burst: `ratePerSecond` tokens come in steadily, at most `burst` are kept.
+public struct TokenBucket: Sendable {
+    /// Tokens that come in each second.
+    public let ratePerSecond: Double
+    /// The most that may be saved up.
+    public let burst: Double
+    private var tokens: Double
+    private var updated: Instant
+
+    /// Makes a full bucket.
+    public init(ratePerSecond: Double, burst: Double, at now: Instant) {
+        self.ratePerSecond = ratePerSecond
+        self.burst = burst
+        tokens = burst
+        updated = now
+    }
+
+    /// Takes `count` tokens, or none and returns `false` if there are fewer.
+    public mutating func take(_ count: Double = 1, at now: Instant) -> Bool {
+        refill(at: now)
+        guard tokens >= count else { return false }
+        tokens -= count
+        return true
+    }
+
+    /// Whether nothing has been taken that has not come back: such a bucket can be forgotten.
+    public mutating func isFull(at now: Instant) -> Bool {
+        refill(at: now)
+        return tokens >= burst
+    }
+
+    private mutating func refill(at now: Instant) {
+        guard now > updated else { return }
+        tokens = min(burst, tokens + Double((now - updated).nanoseconds) * ratePerSecond / 1e9)
+        updated = now
+    }
+}
