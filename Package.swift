@@ -71,7 +71,10 @@ let services: [Target] = [
     module("Store", ["Bytes", "NetTypes", "CSQLite"]),
     module(
         "Relay",
-        ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "CLinux", "EventLoop", "Transport"]
+        [
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "CLinux", "EventLoop",
+            "Transport",
+        ]
     ),
     module("CallPage", [], resources: page.map { .embedInCode("www/\($0)") }),
     module(
@@ -97,21 +100,35 @@ let services: [Target] = [
     ),
 ]
 let testing: [Target] = [
-    .target(name: "TestSupport", dependencies: dependencies(["Bytes", "NetTypes"]), path: "Tests/Support", swiftSettings: settings),
+    .target(
+        name: "TestSupport",
+        dependencies: dependencies(["Bytes", "NetTypes"]),
+        path: "Tests/Support",
+        swiftSettings: settings
+    ),
     tests("BytesTests", ["Bytes", "TestSupport"]),
     tests("NetTypesTests", ["NetTypes", "TestSupport"]),
     tests("DiagnosticsTests", ["Diagnostics", "NetTypes"]),
     tests("CryptoTests", ["Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests("STUNTests", ["STUN", "TURN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests("TURNTests", ["TURN", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
-    tests("TURNServerTests", ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
+    tests(
+        "TURNServerTests",
+        ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
+    ),
     tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
     tests("WebSocketTests", ["WebSocket", "HTTP", "Bytes", "NetTypes", "Crypto", "TestSupport"]),
     tests("SignalingTests", ["Signaling", "SignalingMessages", "NetTypes", "Bytes", "TestSupport"]),
     tests("StoreTests", ["Store", "NetTypes", "TestSupport"]),
-    tests("LoopbackTests", ["EventLoop", "Transport", "Crypto", "NetTypes", "Bytes", "Diagnostics", "CLinux", "TestSupport"]),
+    tests(
+        "LoopbackTests",
+        ["EventLoop", "Transport", "Crypto", "NetTypes", "Bytes", "Diagnostics", "CLinux", "TestSupport"]
+    ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
-    tests("ServerTests", ["Server", "CommandLineSupport", "NetTypes", "Diagnostics", "WebService", "HTTP", "TestSupport"]),
+    tests(
+        "ServerTests",
+        ["Server", "CommandLineSupport", "NetTypes", "Diagnostics", "WebService", "HTTP", "TestSupport"]
+    ),
 ]
 
 func present(_ target: Target) -> Bool {

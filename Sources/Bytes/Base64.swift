@@ -31,7 +31,9 @@ public enum Base64 {
         return text
     }
 
-    /// The bytes that `text` stands for, or `nil` if it is not in that alphabet. Padding must be as the alphabet has it.
+    /// The bytes that `text` stands for, or `nil` if it is not in that alphabet.
+    ///
+    /// Padding must be as the alphabet has it.
     public static func decode(_ text: some StringProtocol, _ alphabet: Alphabet = .standard) -> [UInt8]? {
         var digits = Array(text.utf8)
         if alphabet == .standard {

@@ -24,7 +24,9 @@ extension Span where Element == UInt8 {
         [UInt8](capacity: count) { $0.append(contentsOf: self) }
     }
 
-    /// Whether both spans hold the same bytes. Not for secrets: the time taken tells where they differ.
+    /// Whether both spans hold the same bytes.
+    ///
+    /// Not for secrets: the time taken tells where they differ.
     @inlinable
     public func elementsEqual(_ other: Span<UInt8>) -> Bool {
         guard count == other.count else { return false }

@@ -7,7 +7,9 @@ public enum LineFormat: String, Sendable, CaseIterable {
     /// For programs: one JSON object.
     case json
 
-    /// The line, without a line break at its end. `time` is shown as it is.
+    /// The line, without a line break at its end.
+    ///
+    /// `time` is shown as it is.
     public func line(
         time: String,
         _ level: LogLevel,
@@ -86,7 +88,8 @@ extension IPAddress {
         case .full: description
         case .truncated:
             family == .ipv4
-                ? "\(IPAddress(ipv4: ipv4Bits & 0xFFFF_FF00))/24" : "\(IPAddress(ipv6: high & 0xFFFF_FFFF_FFFF_0000, 0))/48"
+                ? "\(IPAddress(ipv4: ipv4Bits & 0xFFFF_FF00))/24"
+                : "\(IPAddress(ipv6: high & 0xFFFF_FFFF_FFFF_0000, 0))/48"
         case .hidden: family == .ipv4 ? "ipv4" : "ipv6"
         }
     }

@@ -84,7 +84,9 @@ public struct Logger: Sendable {
     /// A logger that writes nothing.
     public static let silent = Logger()
 
-    /// Writes a line if `level` is high enough. Keys of `metadata` are dotted names such as `turn.allocation`.
+    /// Writes a line if `level` is high enough.
+    ///
+    /// Keys of `metadata` are dotted names such as `turn.allocation`.
     public func log(
         _ level: LogLevel,
         _ message: @autoclosure () -> String,

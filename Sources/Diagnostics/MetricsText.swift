@@ -20,7 +20,8 @@ public struct MetricsText: Sendable {
     }
 
     /// Adds a metric with a value for each value of one label; label values are of our own choosing, never a peer's.
-    public mutating func add(_ kind: Kind, _ name: String, _ help: String, label: String?, _ values: [(String, UInt64)]) {
+    public mutating func add(_ kind: Kind, _ name: String, _ help: String, label: String?, _ values: [(String, UInt64)])
+    {
         text += "# HELP \(name) \(help)\n# TYPE \(name) \(kind.rawValue)\n"
         for (labelValue, value) in values {
             text += label.map { "\(name){\($0)=\"\(labelValue)\"} \(value)\n" } ?? "\(name) \(value)\n"

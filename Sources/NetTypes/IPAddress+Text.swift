@@ -75,7 +75,8 @@ extension IPAddress: CustomStringConvertible, LosslessStringConvertible {
                 guard end == rest.endIndex, let bits = parseIPv4(part) else { return nil }
                 groups = [UInt16(truncatingIfNeeded: bits &>> 16), UInt16(truncatingIfNeeded: bits)]
             } else {
-                guard (1...4).contains(part.utf8.count), part.utf8.allSatisfy(isHexDigit), let value = UInt16(part, radix: 16)
+                guard (1...4).contains(part.utf8.count), part.utf8.allSatisfy(isHexDigit),
+                    let value = UInt16(part, radix: 16)
                 else { return nil }
                 groups = [value]
             }

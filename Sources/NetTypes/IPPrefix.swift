@@ -11,7 +11,8 @@ public struct IPPrefix: Hashable, Sendable {
         let (high, low) = Self.mask(length, base.family)
         self.base =
             base.family == .ipv4
-            ? IPAddress(ipv4: UInt32(truncatingIfNeeded: base.low & low)) : IPAddress(ipv6: base.high & high, base.low & low)
+            ? IPAddress(ipv4: UInt32(truncatingIfNeeded: base.low & low))
+            : IPAddress(ipv6: base.high & high, base.low & low)
         self.length = length
     }
 

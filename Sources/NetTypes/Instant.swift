@@ -1,4 +1,6 @@
-/// A point on the monotonic clock: nanoseconds since an arbitrary start. Never the time of day, so no clock jump moves it.
+/// A point on the monotonic clock: nanoseconds since an arbitrary start.
+///
+/// Never the time of day, so no clock jump moves it.
 public struct Instant: Comparable, Hashable, Sendable {
     /// Nanoseconds since the clock's start.
     public let nanoseconds: UInt64

@@ -33,7 +33,10 @@ extension SocketAddress: FlatKey {
 extension SocketAddress: CustomStringConvertible, LosslessStringConvertible {
     /// Reads `a.b.c.d:port` or `[v6]:port`.
     public init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        guard let colon = text.lastIndex(of: ":"),
+            text[text.index(after: colon)...].utf8.allSatisfy({ (48...57).contains($0) }),
+            let port = UInt16(text[text.index(after: colon)...])
+        else { return nil }
         var host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") {
             host = host.dropFirst().dropLast()
