@@ -42,8 +42,6 @@ func system(_ name: String, pkgConfig: String, apt: String) -> Target {
     .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
 
-let page = (try? FileManager.default.contentsOfDirectory(atPath: root + "/Sources/CallPage/www"))?.sorted() ?? []
-
 let ground: [Target] = [
     module("Bytes"),
     module("NetTypes", ["Bytes"]),
@@ -76,7 +74,7 @@ let services: [Target] = [
             "Transport",
         ]
     ),
-    module("CallPage", [], resources: page.map { .embedInCode("www/\($0)") }),
+    module("CallPage", resources: [.embedInCode("www")]),
     module(
         "WebService",
         [

@@ -54,3 +54,18 @@ import Testing
         #expect(three.bytes(16) != four.bytes(16))
     }
 }
+
+@Suite struct CivilTimeTests {
+    @Test(arguments: [
+        (0, "1970-01-01T00:00:00Z", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (784_111_777, "1994-11-06T08:49:37Z", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        (951_782_400, "2000-02-29T00:00:00Z", "Tue, 29 Feb 2000 00:00:00 GMT"),
+        (1_709_251_199, "2024-02-29T23:59:59Z", "Thu, 29 Feb 2024 23:59:59 GMT"),
+        (4_107_542_400, "2100-03-01T00:00:00Z", "Mon, 01 Mar 2100 00:00:00 GMT"),
+    ])
+    func `moments are written as calendars have them`(seconds: UInt64, rfc3339: String, http: String) {
+        let time = CivilTime(unixSeconds: seconds)
+        #expect(time.rfc3339 == rfc3339)
+        #expect(time.imfFixdate == http)
+    }
+}

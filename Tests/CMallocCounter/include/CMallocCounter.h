@@ -1,0 +1,4 @@
+#include <stdint.h>
+
+/// How many blocks malloc, calloc, realloc and their kin have given out in this process so far.
+uint64_t floe_allocation_count(void);
