@@ -12,8 +12,7 @@ public struct OptionSpecification: Sendable {
     public let repeats: Bool
 
     /// Makes an option.
-    public init(_ name: String, _ value: String? = nil, standard: String? = nil, repeats: Bool = false, help: String)
-    {
+    public init(_ name: String, _ value: String? = nil, standard: String? = nil, repeats: Bool = false, help: String) {
         self.name = name
         self.value = value
         self.help = help

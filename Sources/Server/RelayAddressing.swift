@@ -50,7 +50,9 @@ public struct RelayAddressing: Sendable, Equatable {
             choices.append(Choice(local: candidate.address, external: external, reason: why))
         }
         for mapping in options.externalAddresses where !choices.contains(where: { $0.external == mapping.external }) {
-            throw UsageError("'--external-ip \(mapping)' fits none of the relay addresses, which are: \(Self.list(choices)).")
+            throw UsageError(
+                "'--external-ip \(mapping)' fits none of the relay addresses, which are: \(Self.list(choices))."
+            )
         }
         warnings = Self.warnings(choices)
     }
@@ -79,7 +81,9 @@ public struct RelayAddressing: Sendable, Equatable {
         let found = AddressFamily.allCases.compactMap { family -> (Candidate, String)? in
             let ofFamily = usable.filter { $0.address.family == family }
             guard let best = ofFamily.first(where: \.isDefaultSource) ?? ofFamily.first else { return nil }
-            return (best, "found on \(best.interface)" + (best.isDefaultSource ? ", where the default route leads" : ""))
+            return (
+                best, "found on \(best.interface)" + (best.isDefaultSource ? ", where the default route leads" : "")
+            )
         }
         if !found.isEmpty { return found }
         let loopback = candidates.first { $0.address == .loopback(.ipv4) } ?? candidates.first { $0.address.isLoopback }
@@ -88,9 +92,13 @@ public struct RelayAddressing: Sendable, Equatable {
 
     private static func warnings(_ choices: [Choice]) -> [String] {
         var warnings: [String] = []
-        if choices.isEmpty { warnings.append("No address to relay from was found: calls that need the relay will fail.") }
+        if choices.isEmpty {
+            warnings.append("No address to relay from was found: calls that need the relay will fail.")
+        }
         for choice in choices where choice.external.isLoopback {
-            warnings.append("Relayed address \(choice.external) is loopback: only peers on this machine can use the relay.")
+            warnings.append(
+                "Relayed address \(choice.external) is loopback: only peers on this machine can use the relay."
+            )
         }
         for choice in choices where choice.external.isPrivate {
             warnings.append(

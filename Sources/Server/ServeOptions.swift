@@ -65,7 +65,8 @@ public struct ServeOptions: Sendable {
         /// Reads `FIRST-LAST`, both at least 1024.
         public init?(_ description: String) {
             let parts = description.split(separator: "-", omittingEmptySubsequences: false)
-            guard parts.count == 2, let first = UInt16(parts[0]), let last = UInt16(parts[1]), 1024 <= first, first <= last
+            guard parts.count == 2, let first = UInt16(parts[0]), let last = UInt16(parts[1]), 1024 <= first,
+                first <= last
             else { return nil }
             ports = first...last
         }
@@ -159,14 +160,16 @@ public struct ServeOptions: Sendable {
         }
         publicHost = arguments.text("public-host")
         realm = arguments.text("realm") ?? "floe"
-        guard realm.utf8.count < 128, realm.utf8.allSatisfy({ (0x20...0x7E).contains($0) && $0 != 0x22 && $0 != 0x5C }) else {
+        guard realm.utf8.count < 128, realm.utf8.allSatisfy({ (0x20...0x7E).contains($0) && $0 != 0x22 && $0 != 0x5C })
+        else {
             throw UsageError("'--realm' takes at most 127 printable ASCII characters without quotes or backslashes.")
         }
         advertiseTLS = try choice("advertise-tls", AdvertiseTLS.self) ?? .auto
         relayAddresses = try arguments.values("relay-ip", address)
         externalAddresses = try arguments.values("external-ip", "an address, or EXTERNAL/LOCAL of one family")
         relayPorts =
-            try arguments.value("relay-ports", "FIRST-LAST within 1024-65535", as: PortRange.self)?.ports ?? 49152...65535
+            try arguments.value("relay-ports", "FIRST-LAST within 1024-65535", as: PortRange.self)?.ports
+            ?? 49152...65535
         allowedPeers = try arguments.values("allow-peer", prefix)
         deniedPeers = try arguments.values("deny-peer", prefix)
         userQuota = try arguments.number("user-quota", in: 1...1_000_000) ?? 100
@@ -198,7 +201,9 @@ public struct ServeOptions: Sendable {
                 throw UsageError("'\(other)' and '\(name)' are both \(port): give each service a port of its own.")
             }
             if options.relayPorts.contains(port) {
-                throw UsageError("'\(name)' is \(port), which lies within '--relay-ports': choose ranges that do not overlap.")
+                throw UsageError(
+                    "'\(name)' is \(port), which lies within '--relay-ports': choose ranges that do not overlap."
+                )
             }
         }
     }
