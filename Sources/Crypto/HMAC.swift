@@ -52,6 +52,9 @@ public struct HMACKey: Sendable {
         context.update(message)
         return context.finish(equals: code)
     }
+
+    /// Whether `code` is the whole authentication code of `message`; takes the same time wherever they differ.
+    public func isValid(_ code: [UInt8], for message: [UInt8]) -> Bool { isValid(code.span, for: message.span) }
 }
 
 extension HMACKey: CustomStringConvertible, CustomReflectable {

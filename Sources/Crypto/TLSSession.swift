@@ -33,6 +33,9 @@ public enum TLSReadResult: Equatable, Sendable {
     private let channel: UnsafeMutablePointer<floe_channel>?
     private let context: TLSContext
     private var handshakeByteCount = 0
+    private var recordCount = 0
+    /// How many records one key of TLS 1.3 may encrypt: a little less than the 2^24.5 of RFC 8446 §5.5.
+    var recordsPerKey = 1 << 24
 
     /// Whether the handshake is complete: `write` works from now on.
     public private(set) var isEstablished = false
@@ -160,6 +163,7 @@ public enum TLSReadResult: Equatable, Sendable {
         guard plaintext.count <= Self.pendingOutputLimit - pendingOutputByteCount else { return false }
         guard !plaintext.isEmpty else { return true }
         OpenSSLErrors.clear()
+        unsafe changeKeys(beforeRecords: (plaintext.count + 16_383) / 16_384, session)
         unsafe channel.pointee.isWriting = 1
         var written = 0
         // OpenSSL reads the bytes during the call only: the channel takes every record at once.
@@ -228,6 +232,14 @@ public enum TLSReadResult: Equatable, Sendable {
         } else if unsafe SSL_get_error(session, result) != SSL_ERROR_WANT_READ {
             fail()
         }
+    }
+
+    /// Lets the next record be preceded by a KeyUpdate when the key has encrypted enough.
+    private mutating func changeKeys(beforeRecords count: Int, _ session: OpaquePointer) {
+        recordCount += count
+        guard recordCount > recordsPerKey, version == .tls13 else { return }
+        recordCount = count
+        unsafe SSL_key_update(session, SSL_KEY_UPDATE_NOT_REQUESTED)
     }
 
     /// Ends the session for what OpenSSL's error queue tells.
