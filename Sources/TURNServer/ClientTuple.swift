@@ -3,13 +3,17 @@ public import NetTypes
 
 /// The 5-tuple that identifies a client, and with it its allocation (RFC 8656 §6).
 public struct ClientTuple: Hashable, Sendable {
-    /// What carries the client's messages. The same addresses over UDP and over TCP are two clients.
+    /// What carries the client's messages.
+    ///
+    /// The same addresses over UDP and over TCP are two clients.
     public let transport: TransportProtocol
     /// The client's address as the server sees it, IPv4 in its native form.
     public let remote: SocketAddress
     /// The server's address to which the client sends; answers leave from it.
     public let local: SocketAddress
-    /// The driver's handle of the stream, 0 for UDP. A new stream between the same addresses is a new client.
+    /// The driver's handle of the stream, 0 for UDP.
+    ///
+    /// A new stream between the same addresses is a new client.
     public let connection: UInt64
 
     /// Makes a 5-tuple; IPv4-mapped addresses, as dual-stack sockets show them, become IPv4.

@@ -49,7 +49,9 @@ public struct PeerAddressGate: Sendable {
         own = serverAddresses.map(\.unmapped)
     }
 
-    /// Whether the address may be a peer. O(number of prefixes); called when a permission is made, not per packet.
+    /// Whether the address may be a peer.
+    ///
+    /// O(number of prefixes); called when a permission is made, not per packet.
     public func judge(_ address: IPAddress) -> PeerVerdict {
         if contains(deny, address) { return .denied(.deniedByOperator) }
         if namedByOperator(address) { return .allowed }

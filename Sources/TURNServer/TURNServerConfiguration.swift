@@ -6,7 +6,9 @@ public struct TURNServerConfiguration: Sendable {
     public var credentials: TURNServerCredentials
     /// The addresses to relay on: at least one, of either family or both.
     public var relayAddresses: [RelayAddress]
-    /// The ports of relayed transport addresses. Below 1024 is refused (RFC 8656 §7.2).
+    /// The ports of relayed transport addresses.
+    ///
+    /// Below 1024 is refused (RFC 8656 §7.2).
     public var relayPorts: ClosedRange<UInt16> = 49152...65535
     /// Peers that may be reached.
     public var gate: PeerAddressGate
@@ -60,7 +62,9 @@ public struct RateLimit: Sendable, Hashable {
 
 /// What one client, one user and all together may take.
 public struct TURNServerLimits: Sendable {
-    /// Allocations of one user at a time, over all shards (486). A browser makes up to twelve for one call.
+    /// Allocations of one user at a time, over all shards (486).
+    ///
+    /// A browser makes up to twelve for one call.
     public var allocationsPerUser = 256
     /// Allocations of all users at a time, over all shards (508).
     public var allocations = 50_000
@@ -72,7 +76,9 @@ public struct TURNServerLimits: Sendable {
     ///
     /// It also bounds what two servers can do whose relays were bound to each other (RFC 8656 §21.1.7).
     public var bytesPerSecondPerAllocation: UInt64?
-    /// Answers to unauthenticated TURN requests from one /32 or /64. One address may hide a whole office.
+    /// Answers to unauthenticated TURN requests from one /32 or /64.
+    ///
+    /// One address may hide a whole office.
     public var unauthenticatedAnswers = RateLimit(perSecond: 200, burst: 1000)
     /// Answers to Binding requests from one /32 or /64.
     public var bindingAnswers = RateLimit(perSecond: 200, burst: 1000)

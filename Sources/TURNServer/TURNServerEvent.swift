@@ -2,7 +2,9 @@ public import NetTypes
 
 /// What the engine asks of its driver, and what it tells for logs.
 public enum TURNServerEvent: Sendable, Equatable {
-    /// Bind a UDP socket; answer with `relayOpened` or `relayOpenFailed`. The client waits for it.
+    /// Bind a UDP socket; answer with `relayOpened` or `relayOpenFailed`.
+    ///
+    /// The client waits for it.
     case openRelay(RelayRequest)
     /// Close the socket with this token; datagrams that it still delivers are dropped.
     case closeRelay(token: UInt64)

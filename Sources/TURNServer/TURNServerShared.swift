@@ -36,7 +36,9 @@ public final class TURNServerShared: Sendable {
     private let reservationTime: TimeSpan
     private let state: Mutex<State>
 
-    /// Makes the shared part of a server. `entropy` must be `.system` except in tests: ports and tokens come from it.
+    /// Makes the shared part of a server.
+    ///
+    /// `entropy` must be `.system` except in tests: ports and tokens come from it.
     public init(_ configuration: TURNServerConfiguration, entropy: Entropy = .system) {
         relays = configuration.relayAddresses
         live = relays.map { _ in LivePorts() }
