@@ -1,0 +1,59 @@
+import Bytes
+import NetTypes
+
+/// A token bucket for each source prefix (/32 of IPv4, /64 of IPv6) in a table of fixed size.
+///
+/// Four buckets share a set. A new prefix takes the fullest bucket of its set and inherits its tokens: an idle prefix
+/// leaves a full bucket behind, so ordinary newcomers start full, while a flood from more prefixes than the table has
+/// places drains the sets and is limited as a whole.
+struct PrefixLimiter {
+    private struct Bucket {
+        var key: UInt64 = 0
+        var tokens: Float
+        var updated: Instant = .zero
+    }
+
+    private static let ways = 4
+    private var buckets: [Bucket]
+    private let mask: Int
+    private let seed: UInt64
+    private let rate: Float
+    private let burst: Float
+
+    init(_ limit: RateLimit, places: Int, seed: UInt64) {
+        var sets = 1
+        while sets * Self.ways < places { sets *= 2 }
+        rate = Float(limit.perSecond)
+        burst = Float(limit.burst)
+        buckets = Array(repeating: Bucket(tokens: Float(limit.burst)), count: sets * Self.ways)
+        mask = sets - 1
+        self.seed = seed
+    }
+
+    /// Takes a token from the bucket of the address's prefix, or returns `false` if it is empty.
+    mutating func take(_ address: IPAddress, at now: Instant) -> Bool {
+        // No global unicast prefix has the highest bit set, so IPv4 cannot collide with IPv6.
+        let key = address.family == .ipv4 ? address.low | 1 &<< 63 : address.high
+        let first = (Int(truncatingIfNeeded: key.flatHash(seed: seed)) & mask) &* Self.ways
+        var chosen = first
+        for index in first..<first &+ Self.ways {
+            refill(index, at: now)
+            if buckets[index].key == key {
+                chosen = index
+                break
+            }
+            if buckets[index].tokens > buckets[chosen].tokens { chosen = index }
+        }
+        buckets[chosen].key = key
+        guard buckets[chosen].tokens >= 1 else { return false }
+        buckets[chosen].tokens -= 1
+        return true
+    }
+
+    private mutating func refill(_ index: Int, at now: Instant) {
+        guard now > buckets[index].updated else { return }
+        let gained = Float((now - buckets[index].updated).nanoseconds) * rate / 1e9
+        buckets[index].tokens = min(burst, buckets[index].tokens + gained)
+        buckets[index].updated = now
+    }
+}

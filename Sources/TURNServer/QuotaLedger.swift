@@ -1,0 +1,36 @@
+/// Counts allocations for each user and in total: the one place where the quota is decided.
+struct QuotaLedger {
+    enum Denial { case user, total }
+
+    let perUser: Int
+    let total: Int
+    private(set) var count = 0
+    private var counts: [String: Int] = [:]
+
+    init(perUser: Int, total: Int) {
+        self.perUser = perUser
+        self.total = total
+    }
+
+    /// How many users have at least one allocation.
+    var userCount: Int { counts.count }
+
+    func count(of user: String) -> Int { counts[user] ?? 0 }
+
+    /// Takes `units` for the user, or none at all.
+    mutating func claim(_ user: String, units: Int) -> Denial? {
+        let held = counts[user] ?? 0
+        guard held + units <= perUser else { return .user }
+        guard count + units <= total else { return .total }
+        counts[user] = held + units
+        count += units
+        return nil
+    }
+
+    /// Gives one unit back.
+    mutating func release(_ user: String) {
+        guard let held = counts[user] else { return }
+        counts[user] = held > 1 ? held - 1 : nil
+        count -= 1
+    }
+}

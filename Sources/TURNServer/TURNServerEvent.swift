@@ -1,0 +1,78 @@
+public import NetTypes
+
+/// What the engine asks of its driver, and what it tells for logs.
+public enum TURNServerEvent: Sendable, Equatable {
+    /// Bind a UDP socket; answer with `relayOpened` or `relayOpenFailed`.
+    ///
+    /// The client waits for it.
+    case openRelay(RelayRequest)
+    /// Close the socket with this token; datagrams that it still delivers are dropped.
+    case closeRelay(token: UInt64)
+    /// An allocation was made; the client has its success response.
+    case allocationCreated(AllocationSummary)
+    /// A permission for a new peer address was installed; together with the summaries it says who talked to whom.
+    case peerPermitted(user: String, client: ClientTuple, peer: IPAddress)
+    /// An allocation is gone.
+    case allocationEnded(AllocationSummary, AllocationEnd)
+    /// A request showed wrong credentials; never sent for the ordinary first request without any.
+    case authenticationFailed(client: ClientTuple)
+}
+
+/// A relay socket that the driver must open.
+public struct RelayRequest: Sendable, Hashable {
+    /// The name under which the socket's datagrams come in.
+    public let id: RelayID
+    /// The address and port to bind, exactly.
+    public let local: SocketAddress
+}
+
+/// Why an allocation ended.
+public enum AllocationEnd: String, Sendable, Hashable, CaseIterable {
+    /// The client deleted it with a lifetime of 0.
+    case deleted
+    /// The client did not refresh it in time.
+    case expired
+    /// The client's connection was closed.
+    case connectionClosed
+    /// The operator or the driver ended it.
+    case revoked
+}
+
+/// What a log line says about an allocation.
+public struct AllocationSummary: Sendable, Hashable {
+    /// The user without the expiry time of temporary credentials.
+    public let user: String
+    /// The client's 5-tuple.
+    public let client: ClientTuple
+    /// The relayed transport addresses as peers see them: one, or two of a dual allocation.
+    public let relayed: [SocketAddress]
+    /// How long the allocation has existed.
+    public let age: TimeSpan
+    /// What was relayed for it.
+    public let traffic: RelayedTraffic
+}
+
+/// Packets and bytes of payload that were relayed, for each direction.
+public struct RelayedTraffic: Sendable, Hashable {
+    /// Datagrams from the client to peers.
+    public var packetsToPeers: UInt64 = 0
+    /// Their bytes.
+    public var bytesToPeers: UInt64 = 0
+    /// Datagrams from peers to the client.
+    public var packetsToClient: UInt64 = 0
+    /// Their bytes.
+    public var bytesToClient: UInt64 = 0
+
+    /// Nothing relayed yet.
+    public init() {}
+
+    mutating func countToPeer(_ bytes: Int) {
+        packetsToPeers &+= 1
+        bytesToPeers &+= UInt64(bytes)
+    }
+
+    mutating func countToClient(_ bytes: Int) {
+        packetsToClient &+= 1
+        bytesToClient &+= UInt64(bytes)
+    }
+}

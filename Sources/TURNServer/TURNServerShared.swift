@@ -1,0 +1,168 @@
+public import NetTypes
+import Synchronization
+
+/// What all shards of one server share: the allocation quota and the relay ports.
+///
+/// Shards come here only when an allocation is made or ends, under one lock; packets never do, except that a packet
+/// to or from one of our own relay addresses reads one atomic word.
+public final class TURNServerShared: Sendable {
+    struct State: Sendable {
+        var ledger: QuotaLedger
+        var pools: [PortPool]
+        var reservations: [UInt64: Reservation] = [:]
+        var nextExpiry: Instant?
+        var entropy: Entropy
+
+        /// Frees the ports of all reservations that have passed.
+        mutating func expireReservations(at now: Instant) {
+            guard let nextExpiry, nextExpiry <= now else { return }
+            for (token, reservation) in reservations where reservation.expires <= now {
+                reservations[token] = nil
+                ledger.release(reservation.user)
+                pools[reservation.lease.relay].giveBack(reservation.lease.port, at: now)
+            }
+            self.nextExpiry = reservations.values.map(\.expires).min()
+        }
+    }
+
+    struct Reservation: Sendable {
+        let lease: PortLease
+        let user: String
+        let expires: Instant
+    }
+
+    private let relays: [RelayAddress]
+    private let live: [LivePorts]
+    private let reservationTime: TimeSpan
+    private let state: Mutex<State>
+
+    /// Makes the shared part of a server.
+    ///
+    /// `entropy` must be `.system` except in tests: ports and tokens come from it.
+    public init(_ configuration: TURNServerConfiguration, entropy: Entropy = .system) {
+        relays = configuration.relayAddresses
+        live = relays.map { _ in LivePorts() }
+        reservationTime = configuration.lifetimes.reservation
+        let limits = configuration.limits
+        let pool = PortPool(range: configuration.relayPorts, rest: limits.portRest)
+        state = Mutex(
+            State(
+                ledger: QuotaLedger(perUser: limits.allocationsPerUser, total: limits.allocations),
+                pools: relays.map { _ in pool },
+                entropy: entropy
+            )
+        )
+    }
+
+    /// How many allocations and held reservations the quota counts, over all shards.
+    public var allocationCount: Int { state.withLock { $0.ledger.count } }
+
+    /// How many users have an allocation, over all shards.
+    public var userCount: Int { state.withLock { $0.ledger.userCount } }
+
+    /// How many relay ports are in use or reserved.
+    public var takenPortCount: Int { state.withLock { $0.pools.reduce(0) { $0 + $1.takenCount } } }
+
+    /// How many relay sockets are open.
+    public var livePortCount: Int { live.reduce(0) { $0 + $1.count } }
+
+    /// How many ports are held for clients with a token.
+    public var reservationCount: Int { state.withLock { $0.reservations.count } }
+
+    /// How many allocations and held reservations the quota counts for one user.
+    public func allocationCount(of user: String) -> Int { state.withLock { $0.ledger.count(of: user) } }
+}
+
+/// A relay port that its holder must give back.
+struct PortLease: Equatable, Sendable {
+    let relay: Int
+    let port: UInt16
+}
+
+// MARK: - Quota
+
+extension TURNServerShared {
+    func claim(_ user: String, units: Int) -> QuotaLedger.Denial? {
+        state.withLock { $0.ledger.claim(user, units: units) }
+    }
+
+    func release(_ user: String) { state.withLock { $0.ledger.release(user) } }
+}
+
+// MARK: - Ports
+
+extension TURNServerShared {
+    enum PortWish { case any, even, evenWithNext }
+
+    func hasFamily(_ family: AddressFamily) -> Bool { relays.contains { $0.family == family } }
+
+    func address(of lease: PortLease) -> RelayAddress { relays[lease.relay] }
+
+    /// Takes a port on a random relay address of the family, or on another one if that is full.
+    func takePort(_ family: AddressFamily, _ wish: PortWish, at now: Instant) -> PortLease? {
+        state.withLock { state in
+            state.expireReservations(at: now)
+            let candidates = relays.indices.filter { relays[$0].family == family }
+            guard !candidates.isEmpty else { return nil }
+            let start = Int.random(in: 0..<candidates.count, using: &state.entropy)
+            for step in candidates.indices {
+                let relay = candidates[(start + step) % candidates.count]
+                let port =
+                    wish == .evenWithNext
+                    ? state.pools[relay].takePair(using: &state.entropy, at: now)
+                    : state.pools[relay].take(even: wish == .even, using: &state.entropy, at: now)
+                if let port { return PortLease(relay: relay, port: port) }
+            }
+            return nil
+        }
+    }
+
+    func giveBack(_ lease: PortLease, at now: Instant) {
+        live[lease.relay].remove(lease.port)
+        state.withLock { $0.pools[lease.relay].giveBack(lease.port, at: now) }
+    }
+
+    func markLive(_ lease: PortLease) { live[lease.relay].insert(lease.port) }
+
+    /// Whether a relay of ours is open at this address, given in its local or its external form.
+    func isLiveRelay(_ address: SocketAddress) -> Bool {
+        for index in relays.indices where relays[index].local == address.ip || relays[index].external == address.ip {
+            if live[index].contains(address.port) { return true }
+        }
+        return false
+    }
+}
+
+// MARK: - Reservations
+
+extension TURNServerShared {
+    /// Holds a taken port for whoever shows the token; the unit of the quota that `user` holds for it stays taken.
+    func reserve(_ lease: PortLease, for user: String, at now: Instant) -> (token: UInt64, expires: Instant) {
+        state.withLock { state in
+            var token = state.entropy.next()
+            while state.reservations[token] != nil { token = state.entropy.next() }
+            let expires = now + reservationTime
+            state.reservations[token] = Reservation(lease: lease, user: user, expires: expires)
+            if state.nextExpiry == nil { state.nextExpiry = expires }
+            return (token, expires)
+        }
+    }
+
+    /// Takes the port that was held under the token; its unit of the quota is given back.
+    func redeem(_ token: UInt64, at now: Instant) -> PortLease? {
+        state.withLock { state in
+            state.expireReservations(at: now)
+            guard let reservation = state.reservations.removeValue(forKey: token) else { return nil }
+            state.ledger.release(reservation.user)
+            return reservation.lease
+        }
+    }
+
+    /// Frees ports whose reservation has passed; returns when the next one will pass.
+    func expireReservations(at now: Instant) -> Instant? {
+        state.withLock { state in
+            state.expireReservations(at: now)
+            return state.nextExpiry
+        }
+    }
+}
