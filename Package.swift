@@ -74,7 +74,10 @@ let services: [Target] = [
             "Transport",
         ]
     ),
-    module("CallPage", resources: [.embedInCode("www")]),
+    .target(name: "CCallPage"),
+    .target(
+        name: "CallPage", dependencies: ["CCallPage"], exclude: ["www"], swiftSettings: settings
+    ),
     module(
         "WebService",
         [

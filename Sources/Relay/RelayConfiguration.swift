@@ -1,0 +1,49 @@
+public import Crypto
+public import NetTypes
+public import TURNServer
+
+/// Where a relay service listens and what it bears.
+public struct RelayConfiguration: Sendable {
+    /// One address to listen on.
+    public struct Listener: Sendable, Hashable {
+        /// What clients speak there.
+        public let transport: TransportProtocol
+        /// The address and port.
+        public let address: SocketAddress
+
+        /// Makes a listener.
+        public init(_ transport: TransportProtocol, _ address: SocketAddress) {
+            self.transport = transport
+            self.address = address
+        }
+    }
+
+    /// The rules of the protocol.
+    public var server: TURNServerConfiguration
+    /// Where to listen; every shard has all of them.
+    public var listeners: [Listener]
+    /// How many threads relay, each with a shard of its own.
+    public var threads = 1
+    /// The TLS context of TLS listeners.
+    public var tls: TLSContext?
+    /// Streams that one shard has at most.
+    public var streams = 10_000
+    /// Streams from one address (IPv4) or /64 (IPv6) that one shard has at most.
+    public var streamsPerPrefix = 256
+    /// How long a stream may take from its acceptance to its first whole message.
+    public var firstMessageTime = TimeSpan.seconds(10)
+    /// How long a stream without an allocation may be silent.
+    public var idleTime = TimeSpan.seconds(60)
+    /// Bytes that may wait to be sent on a stream before relayed data is dropped; control messages may take twice that.
+    public var streamQueueBytes = 128 * 1024
+    /// The size asked for the buffers of listening UDP sockets, in bytes, shared by all their clients.
+    public var listenerBufferBytes = 4 << 20
+    /// The size asked for the receive buffer of relay sockets: a second of 4 Mbit/s, in bytes.
+    public var relayBufferBytes = 512 << 10
+
+    /// Makes a configuration with the documented defaults.
+    public init(server: TURNServerConfiguration, listeners: [Listener]) {
+        self.server = server
+        self.listeners = listeners
+    }
+}

@@ -1,0 +1,23 @@
+import NetTypes
+
+/// Why the driver drops what the engine would have taken or sent; raw values are the names in metrics.
+enum RelayDrop: String, DropReason {
+    /// A datagram longer than a receive buffer.
+    case oversizedDatagram
+    /// The send batch had no room even after a flush.
+    case batchFull
+    /// A stream's client does not read; relayed data for it is dropped.
+    case slowStream
+    /// A stream that is closing, or gone.
+    case closedStream
+    /// A stream of bytes that is no STUN and no ChannelData.
+    case brokenStream
+    /// A stream without a first message in time, or silent without an allocation.
+    case idleStream
+    /// More streams than the shard bears.
+    case tooManyStreams
+    /// More streams than one address may have.
+    case tooManyStreamsOfPrefix
+    /// A TLS handshake or record that failed.
+    case tlsFailure
+}

@@ -1,0 +1,69 @@
+public import Diagnostics
+public import NetTypes
+public import TURNServer
+public import Transport
+
+/// What the shards of a relay service have done, summed; taken about once a second.
+public struct RelaySnapshot: Sendable {
+    /// What the engines have counted, one entry a shard.
+    public internal(set) var engines: [TURNServerStatistics] = []
+    /// Streams that are open now, by transport.
+    public internal(set) var streams: [TransportProtocol: UInt64] = [:]
+    /// Streams that were accepted, by transport.
+    public internal(set) var acceptedStreams: [TransportProtocol: UInt64] = [:]
+    /// What the drivers have dropped, by reason.
+    public internal(set) var drops: [String: UInt64] = [:]
+    /// Datagrams that the kernel refused to send, by reason.
+    public internal(set) var sendErrors: [String: UInt64] = [:]
+
+    mutating func add(_ other: RelaySnapshot) {
+        engines += other.engines
+        streams.merge(other.streams, uniquingKeysWith: +)
+        acceptedStreams.merge(other.acceptedStreams, uniquingKeysWith: +)
+        drops.merge(other.drops, uniquingKeysWith: +)
+        sendErrors.merge(other.sendErrors, uniquingKeysWith: +)
+    }
+
+    /// Allocations that exist now.
+    public var allocations: Int { engines.reduce(0) { $0 + $1.allocations } }
+
+    /// Adds everything to a page of metrics, under names that begin with `floe_turn_`.
+    public func write(to page: inout MetricsText) {
+        func sum(_ value: (TURNServerStatistics) -> UInt64) -> UInt64 { engines.reduce(0) { $0 &+ value($1) } }
+        func sum(_ values: (TURNServerStatistics) -> [(String, UInt64)]) -> [(String, UInt64)] {
+            engines.reduce(into: [:] as [String: UInt64]) { totals, engine in
+                for (name, count) in values(engine) { totals[name, default: 0] += count }
+            }.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        }
+        page.add(.gauge, "floe_turn_allocations", "Allocations that exist.", UInt64(allocations))
+        page.add(.gauge, "floe_turn_permissions", "Permissions that are held.", sum { UInt64($0.permissions) })
+        page.add(.gauge, "floe_turn_channels", "Channels that are held.", sum { UInt64($0.channels) })
+        page.add(.counter, "floe_turn_allocations_total", "Allocations ever made.", sum { $0.allocationsCreated })
+        page.add(
+            .counter,
+            "floe_turn_relayed_packets_total",
+            "Datagrams relayed.",
+            label: "direction",
+            [("to_peer", sum { $0.traffic.packetsToPeers }), ("to_client", sum { $0.traffic.packetsToClient })]
+        )
+        page.add(
+            .counter,
+            "floe_turn_relayed_bytes_total",
+            "Bytes of payload relayed.",
+            label: "direction",
+            [("to_peer", sum { $0.traffic.bytesToPeers }), ("to_client", sum { $0.traffic.bytesToClient })]
+        )
+        page.add(.counter, "floe_turn_requests_total", "Requests.", label: "method", sum { $0.requests.map { ($0.name, $0.count) } })
+        page.add(.counter, "floe_turn_successes_total", "Success responses.", sum { $0.successes })
+        page.add(.counter, "floe_turn_errors_total", "Error responses.", label: "code", sum { $0.errors.map { ("\($0.code)", $0.count) } })
+        page.add(.counter, "floe_turn_drops_total", "Messages dropped.", label: "reason", sum { $0.drops.map { ($0.name, $0.count) } })
+        func sorted(_ counts: [String: UInt64]) -> [(String, UInt64)] { counts.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
+        func byTransport(_ counts: [TransportProtocol: UInt64]) -> [(String, UInt64)] {
+            [TransportProtocol.tcp, .tls].map { ($0.description, counts[$0] ?? 0) }
+        }
+        page.add(.gauge, "floe_turn_streams", "Open client streams.", label: "transport", byTransport(streams))
+        page.add(.counter, "floe_turn_streams_total", "Client streams accepted.", label: "transport", byTransport(acceptedStreams))
+        page.add(.counter, "floe_turn_driver_drops_total", "Messages and streams dropped by the driver.", label: "reason", sorted(drops))
+        page.add(.counter, "floe_turn_send_errors_total", "Datagrams that the kernel refused.", label: "reason", sorted(sendErrors))
+    }
+}
