@@ -15,7 +15,7 @@ public struct HTTPLimits: Sendable {
     /// Most requests on one connection; the last response closes it.
     public var requests = 1000
 
-    /// From the first byte of a request (the start of the connection for the first one) to the end of its headers.
+    /// From the first byte of a request to the end of its headers, and from a connection's start to its first byte.
     public var headTime = TimeSpan.seconds(10)
     /// From the end of the headers to the end of the body.
     public var bodyTime = TimeSpan.seconds(30)

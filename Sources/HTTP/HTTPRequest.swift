@@ -6,7 +6,7 @@ public struct HTTPRequest: Sendable, Equatable {
     public let target: HTTPTarget
     /// The minor version, 0 or 1, after the major version 1.
     public let minorVersion: Int
-    /// The header fields. Values that are not UTF-8 are repaired.
+    /// The header fields; values that are not UTF-8 are repaired.
     public let headers: HTTPHeaders
     /// The content, without its framing.
     public internal(set) var body: [UInt8] = []

@@ -56,10 +56,13 @@ public struct HTTPServerConnection: ~Copyable {
         self.wallClock = wallClock
         parser = RequestHeadParser(limits: limits)
         requestsLeft = limits.requests
-        timer = (.head, now + limits.headTime)
+        timer = (.idle, now + limits.headTime)
     }
 
-    /// Takes bytes from the transport. New events and bytes to transmit may follow.
+    /// Takes bytes from the transport.
+    ///
+    /// New events and bytes to transmit may follow. Pass at most `HTTPLimits.pipelinedBytes` / 2 in one call, and only
+    /// while `wantsInput`; then a client that pipelines is held back, never cut off.
     public mutating func receive(_ bytes: Span<UInt8>, at now: Instant) {
         guard !bytes.isEmpty else { return }
         if case .closing = state {
@@ -70,33 +73,35 @@ public struct HTTPServerConnection: ~Copyable {
         }
         input.append(bytes)
         advance(at: now)
-        let isReading =
-            switch state {
-            case .waitingForHead, .readingBody: output.isEmpty
-            case .waitingForResponse, .sendingResponse, .upgraded, .closing: false
-            }
-        if !isReading && input.count > limits.pipelinedBytes { cut(.pipelineOverflow) }
+        switch state {
+        case .waitingForHead, .readingBody, .closing: break
+        case .waitingForResponse, .sendingResponse, .upgraded:
+            if input.count > limits.pipelinedBytes { cut(.pipelineOverflow) }
+        }
     }
 
-    /// Takes the end of the peer's side (a FIN). A response that is owed is still sent, then the connection is finished.
+    /// Takes the end of the peer's side (a FIN).
+    ///
+    /// The requests that have arrived whole are still answered, then the connection is finished.
     public mutating func receiveEnd(at now: Instant) {
         guard !peerHasEnded else { return }
         peerHasEnded = true
+        endAfterLastRequest()
+    }
+
+    /// Ends the connection as soon as nobody is served: at once, or with the response to the request that is under way.
+    public mutating func shutDown() {
+        requestsLeft = 0
         keepsAlive = false
-        switch state {
-        case .waitingForHead where parser.isEmpty && input.isEmpty: cut(nil)
-        case .waitingForHead, .readingBody: cut(.truncatedRequest)
-        case .waitingForResponse, .sendingResponse, .upgraded, .closing: break
-        }
+        if isBetweenRequests { cut(nil) }
     }
 
     /// Does what is due: gives up what took too long.
     public mutating func handleTimeout(at now: Instant) {
         guard let due = timer, due.deadline <= now else { return }
         switch due.kind {
+        // Browsers open connections in advance: one that carries no request ends without a word.
         case .idle: cut(nil)
-        // Browsers open connections in advance: one that never carried a request ends without a word.
-        case .head where parser.isEmpty && input.isEmpty: cut(nil)
         case .head: refuse(.headTimeout, at: now)
         case .body: refuse(.bodyTimeout, at: now)
         case .response: cut(.responseTimeout)
@@ -113,7 +118,8 @@ public struct HTTPServerConnection: ~Copyable {
             state = .upgraded
         } else {
             state = .sendingResponse
-            if response.closesConnection || peerHasEnded || requestsLeft == 0 { keepsAlive = false }
+            if response.closesConnection || requestsLeft == 0 { keepsAlive = false }
+            if peerHasEnded && input.isEmpty { keepsAlive = false }
         }
         send(response, at: now)
         return true
@@ -211,7 +217,7 @@ extension HTTPServerConnection {
     private mutating func finishRequest(_ request: HTTPRequest) {
         state = .waitingForResponse
         timer = nil
-        requestsLeft -= 1
+        requestsLeft = max(0, requestsLeft - 1)
         keepsAlive = request.keepsAlive
         isHead = request.method == .head
         minorVersion = request.minorVersion
@@ -227,6 +233,19 @@ extension HTTPServerConnection {
         state = .waitingForHead
         timer = (.idle, now + limits.idleTime)
         if !input.isEmpty { advance(at: now) }
+        if peerHasEnded { endAfterLastRequest() }
+    }
+
+    private var isBetweenRequests: Bool {
+        if case .waitingForHead = state { return parser.isEmpty && input.isEmpty }
+        return false
+    }
+
+    private mutating func endAfterLastRequest() {
+        switch state {
+        case .waitingForHead, .readingBody: cut(isBetweenRequests ? nil : .truncatedRequest)
+        case .waitingForResponse, .sendingResponse, .upgraded, .closing: break
+        }
     }
 
     private mutating func send(_ response: HTTPResponse, at now: Instant) {
