@@ -56,7 +56,8 @@ let engines: [Target] = [
     module("TURN", ["Bytes", "NetTypes", "Crypto", "STUN"]),
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
-    system("CWslay", apt: "libwslay-dev"),  // Debian's package has no pkg-config file; the module map names the library
+    // Debian's libwslay-dev has no pkg-config file: the module map names the library.
+    system("CWslay", apt: "libwslay-dev"),
     module("WebSocket", ["Bytes", "NetTypes", "Crypto", "HTTP", "CWslay"]),
     module("SignalingMessages"),
     module("Signaling", ["Bytes", "NetTypes", "Crypto", "Diagnostics", "SignalingMessages"]),

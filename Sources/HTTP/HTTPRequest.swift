@@ -26,3 +26,21 @@ public struct HTTPRequest: Sendable, Equatable {
         return minorVersion == 1 || headers.contains("keep-alive", in: "Connection")
     }
 }
+
+extension HTTPRequest {
+    /// The bytes of a client's request; Content-Length is added if there is a body.
+    ///
+    /// `target` must be in origin form and percent-encoded, and `headers` must have Host.
+    public static func encode(
+        _ method: HTTPMethod,
+        target: String,
+        headers: HTTPHeaders,
+        body: [UInt8] = []
+    ) -> [UInt8] {
+        var bytes = Array("\(method.rawValue) \(target) HTTP/1.1\r\n".utf8)
+        for field in headers.fields { HTTPResponse.append(field, to: &bytes) }
+        if !body.isEmpty { HTTPResponse.append(.init(name: "Content-Length", value: String(body.count)), to: &bytes) }
+        bytes.append(contentsOf: "\r\n".utf8)
+        return bytes + body
+    }
+}

@@ -4,7 +4,7 @@ import NetTypes
 public struct HTTPResponse: Sendable, Equatable {
     /// The status.
     public var status: HTTPStatus
-    /// The header fields; Date, Content-Length, Transfer-Encoding and (but for 101) Connection are left out when sent.
+    /// The header fields; Date, Content-Length, Transfer-Encoding and Connection (but for 101 and 426) are left out when sent.
     public var headers: HTTPHeaders
     /// The content; not sent in answer to HEAD and with a status that forbids content.
     public var body: [UInt8]
@@ -64,7 +64,7 @@ public struct HTTPResponse: Sendable, Equatable {
     private static func isOwnField(_ name: String, in status: HTTPStatus) -> Bool {
         name.equalsIgnoringCase("Date") || name.equalsIgnoringCase("Content-Length")
             || name.equalsIgnoringCase("Transfer-Encoding")
-            || (status != .switchingProtocols && name.equalsIgnoringCase("Connection"))
+            || (status != .switchingProtocols && status != .upgradeRequired && name.equalsIgnoringCase("Connection"))
     }
 
     /// Appends a field line; a name that is no token is left out, controls in the value become spaces (RFC 9110 §5.5),

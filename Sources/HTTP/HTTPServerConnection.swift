@@ -1,3 +1,4 @@
+import Bytes
 public import NetTypes
 
 /// What a connection tells its owner.
@@ -39,7 +40,8 @@ public struct HTTPServerConnection: ~Copyable {
     private var parser: RequestHeadParser
     private var input = LineBuffer()
     private var output = ResponseOutput()
-    private var events = EventQueue<HTTPServerEvent>()
+    // At most one request, one refusal and one note about late bytes can wait.
+    private var events = RingBuffer<HTTPServerEvent>(limit: 4)
     private var timer: (kind: Timer, deadline: Instant)?
     private var requestsLeft: Int
     // Of the request that is being answered.
@@ -67,7 +69,7 @@ public struct HTTPServerConnection: ~Copyable {
         guard !bytes.isEmpty else { return }
         if case .closing = state {
             // The rest of a refused request is read and thrown away until the owner closes.
-            if !ignoredLateBytes { events.append(.dropped(.afterClose)) }
+            if !ignoredLateBytes { _ = events.append(.dropped(.afterClose)) }
             ignoredLateBytes = true
             return
         }
@@ -221,7 +223,7 @@ extension HTTPServerConnection {
         keepsAlive = request.keepsAlive
         isHead = request.method == .head
         minorVersion = request.minorVersion
-        events.append(.request(request))
+        _ = events.append(.request(request))
     }
 
     private mutating func startNextRequest(at now: Instant) {
@@ -264,7 +266,7 @@ extension HTTPServerConnection {
     /// Tells the client what is wrong, and closes: after a malformed request nobody knows where the next one begins.
     private mutating func refuse(_ reason: HTTPDropReason, at now: Instant) {
         guard let status = reason.status else { return cut(reason) }
-        events.append(.dropped(reason))
+        _ = events.append(.dropped(reason))
         input = LineBuffer()
         state = .closing
         keepsAlive = false
@@ -274,7 +276,7 @@ extension HTTPServerConnection {
 
     /// Gives the connection up without another word.
     private mutating func cut(_ reason: HTTPDropReason?) {
-        if let reason { events.append(.dropped(reason)) }
+        if let reason { _ = events.append(.dropped(reason)) }
         input = LineBuffer()
         output = ResponseOutput()
         timer = nil

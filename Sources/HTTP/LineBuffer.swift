@@ -1,3 +1,5 @@
+import Bytes
+
 /// Received bytes that are not consumed yet, and the search for line ends in them, which looks at each byte once.
 struct LineBuffer {
     private var bytes: [UInt8] = []
@@ -9,8 +11,7 @@ struct LineBuffer {
 
     mutating func append(_ span: Span<UInt8>) {
         compact()
-        bytes.reserveCapacity(bytes.count + span.count)
-        for index in span.indices { bytes.append(span[index]) }
+        bytes.append(addingCapacity: span.count) { $0.append(contentsOf: span) }
     }
 
     /// Takes the next line, without its CR LF; `nil` if it is not complete.

@@ -49,23 +49,3 @@ struct ResponseOutput {
         return count
     }
 }
-
-/// Events that wait to be polled, oldest first; empties and keeps its memory.
-struct EventQueue<Event> {
-    private var events: [Event] = []
-    private var next = 0
-
-    mutating func append(_ event: Event) { events.append(event) }
-
-    mutating func popFirst() -> Event? {
-        guard next < events.count else { return nil }
-        defer {
-            next += 1
-            if next == events.count {
-                events.removeAll(keepingCapacity: true)
-                next = 0
-            }
-        }
-        return events[next]
-    }
-}
