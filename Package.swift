@@ -38,7 +38,7 @@ func tests(_ name: String, _ needs: [String], resources: [Resource] = []) -> Tar
     .testTarget(name: name, dependencies: dependencies(needs), resources: resources, swiftSettings: settings)
 }
 
-func system(_ name: String, pkgConfig: String, apt: String) -> Target {
+func system(_ name: String, pkgConfig: String? = nil, apt: String) -> Target {
     .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
 
@@ -54,7 +54,8 @@ let engines: [Target] = [
     module("TURN", ["Bytes", "NetTypes", "Crypto", "STUN"]),
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
-    system("CWslay", pkgConfig: "libwslay", apt: "libwslay-dev"),
+    // Debian's libwslay-dev has no pkg-config file: the module map names the library.
+    system("CWslay", apt: "libwslay-dev"),
     module("WebSocket", ["Bytes", "NetTypes", "Crypto", "HTTP", "CWslay"]),
     module("SignalingMessages"),
     module("Signaling", ["Bytes", "NetTypes", "Crypto", "Diagnostics", "SignalingMessages"]),

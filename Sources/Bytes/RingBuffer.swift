@@ -40,3 +40,5 @@ public struct RingBuffer<Element>: ~Copyable {
         head = 0
     }
 }
+
+extension RingBuffer: Sendable where Element: Sendable {}
