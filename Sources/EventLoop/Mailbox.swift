@@ -21,7 +21,9 @@ public final class Mailbox<Message: Sendable>: Sendable {
     /// Readable while messages wait.
     public var descriptor: Int32 { event.number }
 
-    /// Adds a message; returns `false`, and adds nothing, if the mailbox is full. May be called by any thread.
+    /// Adds a message; returns `false`, and adds nothing, if the mailbox is full.
+    ///
+    /// May be called by any thread.
     public func push(_ message: Message) -> Bool {
         let outcome = queue.withLock { queue in
             let wasEmpty = queue.isEmpty

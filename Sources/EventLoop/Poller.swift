@@ -1,7 +1,9 @@
 import CLinux
 public import NetTypes
 
-/// What a descriptor is watched for. Errors and hang-ups are reported without being asked for.
+/// What a descriptor is watched for.
+///
+/// Errors and hang-ups are reported without being asked for.
 public struct Interest: OptionSet, Sendable, Hashable {
     /// The bits as the kernel knows them.
     public let rawValue: UInt32

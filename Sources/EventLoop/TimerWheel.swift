@@ -115,7 +115,9 @@ public struct TimerWheel: Sendable {
         }
     }
 
-    /// The occupied slot that begins first. Lower levels always do: a timer stands on the level of the highest digit
+    /// The occupied slot that begins first.
+    ///
+    /// Lower levels always do: a timer stands on the level of the highest digit
     /// (base 64) in which its tick differs from the present one.
     private var nextSlot: Int? {
         for level in 0..<Self.levels where occupied[level] != 0 {

@@ -9,7 +9,9 @@ public struct DatagramRoute: Hashable, Sendable {
     public var socket: UDPSocketHandle
     /// The receiver.
     public var destination: SocketAddress
-    /// The local address to send from; `nil` leaves it to the system. Matters where the socket is bound to no address.
+    /// The local address to send from; `nil` leaves it to the system.
+    ///
+    /// It matters where the socket is bound to no address.
     public var source: IPAddress?
     /// The traffic class, with the ECN bits lowest; 0 leaves it to the socket.
     public var trafficClass: UInt8 = 0

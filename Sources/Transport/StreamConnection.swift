@@ -30,7 +30,9 @@ public struct StreamConnection: ~Copyable {
         self.outputLimit = outputLimit
     }
 
-    /// Makes a connection that speaks TLS. Call `flush` once to send what a client begins with.
+    /// Makes a connection that speaks TLS.
+    ///
+    /// Call `flush` once to send what a client begins with.
     public init(_ socket: consuming TCPSocket, tls: consuming TLSSession, outputLimit: Int = 256 * 1024) {
         isConnected = socket.isConnected
         self.socket = socket

@@ -75,7 +75,9 @@ public struct TCPListener: ~Copyable {
     /// The file descriptor, for a poller; readable while connections wait.
     public var descriptor: Int32 { owned.number }
 
-    /// Takes a waiting connection. The owner bounds how many it takes in one turn, and how many it has.
+    /// Takes a waiting connection.
+    ///
+    /// The owner bounds how many it takes in one turn, and how many it has.
     public mutating func accept() -> AcceptResult {
         var peer = floe_address()
         // A connection that broke while it waited is the peer's affair: the next one, a few times.
