@@ -61,7 +61,7 @@ let engines: [Target] = [
     module("Signaling", ["Bytes", "NetTypes", "Crypto", "Diagnostics", "SignalingMessages"]),
 ]
 let drivers: [Target] = [
-    .target(name: "CLinux"),
+    .target(name: "CLinux", exclude: exists("Sources/CLinux/README.md") ? ["README.md"] : []),
     module("EventLoop", ["Bytes", "NetTypes", "Diagnostics", "CLinux"]),
     module("Transport", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "CLinux", "EventLoop"]),
 ]

@@ -1,0 +1,197 @@
+#define _GNU_SOURCE
+#include "floe_datagram.h"
+
+#include "kernel_address.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+_Static_assert(sizeof(floe_address) == 24, "three words for Swift");
+
+/// Room for one packet information and one traffic class, of either family.
+enum { CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int)) };
+
+typedef union control {
+    struct cmsghdr header;
+    char bytes[CONTROL_BYTES];
+} control;
+
+struct floe_receiver {
+    int count;
+    struct mmsghdr *headers;
+    struct iovec *vectors;
+    kernel_address *sources;
+    control *controls;
+};
+
+struct floe_sender {
+    int count;
+    struct mmsghdr *headers;
+    struct iovec *vectors;
+    kernel_address *destinations;
+    control *controls;
+};
+
+struct floe_receiver *floe_receiver_create(int count, uint8_t *memory, size_t stride, size_t offset, size_t length) {
+    struct floe_receiver *receiver = calloc(1, sizeof *receiver);
+    if (!receiver) return NULL;
+    receiver->count = count;
+    receiver->headers = calloc((size_t)count, sizeof *receiver->headers);
+    receiver->vectors = calloc((size_t)count, sizeof *receiver->vectors);
+    receiver->sources = calloc((size_t)count, sizeof *receiver->sources);
+    receiver->controls = calloc((size_t)count, sizeof *receiver->controls);
+    if (!receiver->headers || !receiver->vectors || !receiver->sources || !receiver->controls) {
+        floe_receiver_destroy(receiver);
+        return NULL;
+    }
+    for (int i = 0; i < count; i++) {
+        receiver->vectors[i].iov_base = memory + (size_t)i * stride + offset;
+        receiver->vectors[i].iov_len = length;
+        struct msghdr *message = &receiver->headers[i].msg_hdr;
+        message->msg_name = &receiver->sources[i];
+        message->msg_iov = &receiver->vectors[i];
+        message->msg_iovlen = 1;
+        message->msg_control = &receiver->controls[i];
+    }
+    return receiver;
+}
+
+void floe_receiver_destroy(struct floe_receiver *receiver) {
+    if (!receiver) return;
+    free(receiver->headers);
+    free(receiver->vectors);
+    free(receiver->sources);
+    free(receiver->controls);
+    free(receiver);
+}
+
+static void read_controls(struct msghdr *message, floe_datagram *out) {
+    for (struct cmsghdr *item = CMSG_FIRSTHDR(message); item; item = CMSG_NXTHDR(message, item)) {
+        if (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_PKTINFO) {
+            struct in_pktinfo information;
+            memcpy(&information, CMSG_DATA(item), sizeof information);
+            out->local.family = 4;
+            // The header's destination, not ipi_spec_dst: that one differs for broadcast and multicast only.
+            out->local.low = ntohl(information.ipi_addr.s_addr);
+        } else if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_PKTINFO) {
+            struct in6_pktinfo information;
+            memcpy(&information, CMSG_DATA(item), sizeof information);
+            from_ipv6_bytes(&information.ipi6_addr, &out->local);
+            if (out->local.family == 6 && out->local.high >> 54 == 0x3FA) out->local.scope = information.ipi6_ifindex;
+        } else if (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_TOS) {
+            out->traffic_class = *(const uint8_t *)CMSG_DATA(item);
+        } else if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_TCLASS) {
+            int value;
+            memcpy(&value, CMSG_DATA(item), sizeof value);
+            out->traffic_class = (uint8_t)value;
+        }
+    }
+}
+
+int floe_receive(struct floe_receiver *receiver, int descriptor, int first, int count, floe_datagram *datagrams) {
+    if (first < 0 || count <= 0 || first + count > receiver->count) return -EINVAL;
+    struct mmsghdr *headers = receiver->headers + first;
+    for (int i = 0; i < count; i++) {
+        headers[i].msg_hdr.msg_namelen = sizeof(kernel_address);
+        headers[i].msg_hdr.msg_controllen = sizeof(control);
+        headers[i].msg_hdr.msg_flags = 0;
+    }
+    int received;
+    do {
+        received = recvmmsg(descriptor, headers, (unsigned)count, MSG_DONTWAIT, NULL);
+    } while (received < 0 && errno == EINTR);
+    if (received < 0) return -errno;
+    for (int i = 0; i < received; i++) {
+        struct msghdr *message = &headers[i].msg_hdr;
+        floe_datagram *out = &datagrams[i];
+        memset(out, 0, sizeof *out);
+        if (message->msg_namelen >= sizeof(struct sockaddr_in)) from_kernel(&receiver->sources[first + i].any, &out->source);
+        out->length = headers[i].msg_len;
+        out->is_truncated = (message->msg_flags & MSG_TRUNC) != 0;
+        if (message->msg_controllen > 0) read_controls(message, out);
+    }
+    return received;
+}
+
+struct floe_sender *floe_sender_create(int count) {
+    struct floe_sender *sender = calloc(1, sizeof *sender);
+    if (!sender) return NULL;
+    sender->count = count;
+    sender->headers = calloc((size_t)count, sizeof *sender->headers);
+    sender->vectors = calloc((size_t)count, sizeof *sender->vectors);
+    sender->destinations = calloc((size_t)count, sizeof *sender->destinations);
+    sender->controls = calloc((size_t)count, sizeof *sender->controls);
+    if (!sender->headers || !sender->vectors || !sender->destinations || !sender->controls) {
+        floe_sender_destroy(sender);
+        return NULL;
+    }
+    return sender;
+}
+
+void floe_sender_destroy(struct floe_sender *sender) {
+    if (!sender) return;
+    free(sender->headers);
+    free(sender->vectors);
+    free(sender->destinations);
+    free(sender->controls);
+    free(sender);
+}
+
+static void *append_control(control *buffer, size_t *length, int level, int type, size_t bytes) {
+    struct cmsghdr *item = (struct cmsghdr *)(buffer->bytes + *length);
+    item->cmsg_level = level;
+    item->cmsg_type = type;
+    item->cmsg_len = CMSG_LEN(bytes);
+    memset(CMSG_DATA(item), 0, bytes);
+    *length += CMSG_SPACE(bytes);
+    return CMSG_DATA(item);
+}
+
+static size_t write_controls(const floe_outgoing *datagram, control *buffer) {
+    size_t length = 0;
+    if (datagram->source.family != 0 && datagram->socket_family == 4) {
+        struct in_pktinfo *information = append_control(buffer, &length, IPPROTO_IP, IP_PKTINFO, sizeof *information);
+        information->ipi_spec_dst.s_addr = htonl((uint32_t)datagram->source.low);
+    } else if (datagram->source.family != 0) {
+        struct in6_pktinfo *information = append_control(buffer, &length, IPPROTO_IPV6, IPV6_PKTINFO, sizeof *information);
+        ipv6_bytes(&datagram->source, &information->ipi6_addr);
+        information->ipi6_ifindex = datagram->source.scope;
+    }
+    if (datagram->traffic_class != 0) {
+        int value = datagram->traffic_class;
+        // An IPv4 packet of an IPv6 socket obeys the IPv4 control message.
+        int level = datagram->destination.family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
+        int type = datagram->destination.family == 4 ? IP_TOS : IPV6_TCLASS;
+        memcpy(append_control(buffer, &length, level, type, sizeof value), &value, sizeof value);
+    }
+    return length;
+}
+
+int floe_send(
+    struct floe_sender *sender, const floe_outgoing *queue, const uint16_t *order, int count, const uint8_t *copies,
+    const uint8_t *packets) {
+    if (count <= 0) return 0;
+    if (count > sender->count) count = sender->count;
+    int ready = 0;
+    for (; ready < count; ready++) {
+        const floe_outgoing *datagram = &queue[order[ready]];
+        struct msghdr *message = &sender->headers[ready].msg_hdr;
+        memset(message, 0, sizeof *message);
+        message->msg_namelen = to_kernel(&datagram->destination, datagram->socket_family, &sender->destinations[ready]);
+        if (message->msg_namelen == 0) break;
+        message->msg_name = &sender->destinations[ready];
+        sender->vectors[ready].iov_base =
+            (void *)((datagram->is_reference ? packets : copies) + datagram->offset);
+        sender->vectors[ready].iov_len = datagram->length;
+        message->msg_iov = &sender->vectors[ready];
+        message->msg_iovlen = 1;
+        message->msg_controllen = write_controls(datagram, &sender->controls[ready]);
+        if (message->msg_controllen > 0) message->msg_control = &sender->controls[ready];
+    }
+    if (ready == 0) return -EAFNOSUPPORT;
+    int sent;
+    do {
+        sent = sendmmsg(queue[order[0]].descriptor, sender->headers, (unsigned)ready, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}

@@ -1,0 +1,51 @@
+#ifndef FLOE_DATAGRAM_H
+#define FLOE_DATAGRAM_H
+
+#include "floe_address.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/// What the kernel told about a received datagram.
+typedef struct floe_datagram {
+    floe_address source;
+    /// Where it was sent to, without port; family 0 if the socket does not report it.
+    floe_address local;
+    uint32_t length;
+    uint8_t traffic_class;
+    uint8_t is_truncated;
+    uint16_t reserved;
+} floe_datagram;
+
+/// A datagram to send. Its bytes stand at `offset` of the copies or, with `is_reference`, of the received packets.
+typedef struct floe_outgoing {
+    floe_address destination;
+    /// The local address to send from; family 0 leaves it to the kernel.
+    floe_address source;
+    uint32_t offset;
+    uint32_t length;
+    int descriptor;
+    uint8_t socket_family;
+    uint8_t is_reference;
+    uint8_t traffic_class;
+    uint8_t reserved;
+} floe_outgoing;
+
+/// The kernel's headers for `count` receive buffers. Buffer `i` begins at `memory + i * stride + offset`.
+///
+/// Returns NULL without memory. The memory stays the caller's and must outlive the receiver.
+struct floe_receiver *floe_receiver_create(int count, uint8_t *memory, size_t stride, size_t offset, size_t length);
+void floe_receiver_destroy(struct floe_receiver *receiver);
+/// Receives into buffers `first` to `first + count - 1`; returns how many were filled, or a negative errno.
+int floe_receive(struct floe_receiver *receiver, int descriptor, int first, int count, floe_datagram *datagrams);
+
+/// The kernel's headers for at most `count` datagrams in one call.
+struct floe_sender *floe_sender_create(int count);
+void floe_sender_destroy(struct floe_sender *sender);
+/// Sends `queue[order[0]]` and following, all of one socket, at most the sender's count; returns how many the kernel
+/// took, or the negative errno of the first one.
+int floe_send(
+    struct floe_sender *sender, const floe_outgoing *queue, const uint16_t *order, int count, const uint8_t *copies,
+    const uint8_t *packets);
+
+#endif

@@ -1,0 +1,158 @@
+#define _GNU_SOURCE
+#include "floe_socket.h"
+
+#include "kernel_address.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <stdio.h>
+#include <unistd.h>
+
+_Static_assert(FLOE_PATH_MTU_FRAGMENT == IP_PMTUDISC_DONT && FLOE_PATH_MTU_DEFAULT == IP_PMTUDISC_WANT, "kernel's values");
+_Static_assert(FLOE_PATH_MTU_OBEY == IP_PMTUDISC_DO && FLOE_PATH_MTU_PROBE == IP_PMTUDISC_PROBE, "kernel's values");
+_Static_assert(IPV6_PMTUDISC_DONT == IP_PMTUDISC_DONT && IPV6_PMTUDISC_PROBE == IP_PMTUDISC_PROBE, "kernel's values");
+
+static int create(int family, int type, int protocol) {
+    int descriptor = socket(family == 4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+    return descriptor < 0 ? -errno : descriptor;
+}
+
+int floe_udp_create(int family) { return create(family, SOCK_DGRAM, IPPROTO_UDP); }
+
+int floe_tcp_create(int family) { return create(family, SOCK_STREAM, IPPROTO_TCP); }
+
+int floe_close(int descriptor) { return close(descriptor) < 0 ? -errno : 0; }
+
+int floe_bind(int descriptor, int family, const floe_address *address) {
+    kernel_address target;
+    socklen_t length = to_kernel(address, family, &target);
+    if (length == 0) return -EAFNOSUPPORT;
+    return bind(descriptor, &target.any, length) < 0 ? -errno : 0;
+}
+
+int floe_listen(int descriptor, int backlog) { return listen(descriptor, backlog) < 0 ? -errno : 0; }
+
+int floe_accept(int listener, floe_address *peer) {
+    kernel_address source;
+    socklen_t length = sizeof source;
+    int descriptor = accept4(listener, &source.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (descriptor < 0) return -errno;
+    from_kernel(&source.any, peer);
+    return descriptor;
+}
+
+int floe_connect(int descriptor, int family, const floe_address *address) {
+    kernel_address target;
+    socklen_t length = to_kernel(address, family, &target);
+    if (length == 0) return -EAFNOSUPPORT;
+    return connect(descriptor, &target.any, length) < 0 && errno != EINPROGRESS ? -errno : 0;
+}
+
+int floe_local_address(int descriptor, floe_address *address) {
+    kernel_address local;
+    socklen_t length = sizeof local;
+    if (getsockname(descriptor, &local.any, &length) < 0) return -errno;
+    from_kernel(&local.any, address);
+    return 0;
+}
+
+int floe_peer_address(int descriptor, floe_address *address) {
+    kernel_address peer;
+    socklen_t length = sizeof peer;
+    if (getpeername(descriptor, &peer.any, &length) < 0) return -errno;
+    from_kernel(&peer.any, address);
+    return 0;
+}
+
+int floe_take_error(int descriptor) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) < 0) return -errno;
+    return -error;
+}
+
+int64_t floe_stream_send(int descriptor, const uint8_t *bytes, size_t count) {
+    ssize_t sent;
+    do {
+        sent = send(descriptor, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
+
+int64_t floe_stream_receive(int descriptor, uint8_t *bytes, size_t capacity) {
+    ssize_t received;
+    do {
+        received = recv(descriptor, bytes, capacity, MSG_DONTWAIT);
+    } while (received < 0 && errno == EINTR);
+    return received < 0 ? -errno : received;
+}
+
+int floe_stream_finish(int descriptor) { return shutdown(descriptor, SHUT_WR) < 0 ? -errno : 0; }
+
+typedef struct kernel_option {
+    int level;
+    int name;
+} kernel_option;
+
+static kernel_option find_option(int family, floe_option option) {
+    switch (option) {
+    case FLOE_OPTION_REUSE_ADDRESS: return (kernel_option){SOL_SOCKET, SO_REUSEADDR};
+    case FLOE_OPTION_REUSE_PORT: return (kernel_option){SOL_SOCKET, SO_REUSEPORT};
+    case FLOE_OPTION_IPV6_ONLY: return (kernel_option){IPPROTO_IPV6, IPV6_V6ONLY};
+    case FLOE_OPTION_FREE_BIND: return (kernel_option){IPPROTO_IP, IP_FREEBIND};
+    case FLOE_OPTION_PACKET_INFORMATION:
+        return family == 4 ? (kernel_option){IPPROTO_IP, IP_PKTINFO} : (kernel_option){IPPROTO_IPV6, IPV6_RECVPKTINFO};
+    case FLOE_OPTION_RECEIVE_TRAFFIC_CLASS:
+        return family == 4 ? (kernel_option){IPPROTO_IP, IP_RECVTOS} : (kernel_option){IPPROTO_IPV6, IPV6_RECVTCLASS};
+    case FLOE_OPTION_TRAFFIC_CLASS:
+        return family == 4 ? (kernel_option){IPPROTO_IP, IP_TOS} : (kernel_option){IPPROTO_IPV6, IPV6_TCLASS};
+    case FLOE_OPTION_RECEIVE_ERRORS:
+        return family == 4 ? (kernel_option){IPPROTO_IP, IP_RECVERR} : (kernel_option){IPPROTO_IPV6, IPV6_RECVERR};
+    case FLOE_OPTION_PATH_MTU:
+        return family == 4 ? (kernel_option){IPPROTO_IP, IP_MTU_DISCOVER}
+                           : (kernel_option){IPPROTO_IPV6, IPV6_MTU_DISCOVER};
+    case FLOE_OPTION_RECEIVE_BUFFER: return (kernel_option){SOL_SOCKET, SO_RCVBUF};
+    case FLOE_OPTION_SEND_BUFFER: return (kernel_option){SOL_SOCKET, SO_SNDBUF};
+    case FLOE_OPTION_NO_DELAY: return (kernel_option){IPPROTO_TCP, TCP_NODELAY};
+    case FLOE_OPTION_KEEP_ALIVE: return (kernel_option){SOL_SOCKET, SO_KEEPALIVE};
+    case FLOE_OPTION_KEEP_ALIVE_IDLE_SECONDS: return (kernel_option){IPPROTO_TCP, TCP_KEEPIDLE};
+    case FLOE_OPTION_KEEP_ALIVE_INTERVAL_SECONDS: return (kernel_option){IPPROTO_TCP, TCP_KEEPINTVL};
+    case FLOE_OPTION_KEEP_ALIVE_PROBES: return (kernel_option){IPPROTO_TCP, TCP_KEEPCNT};
+    case FLOE_OPTION_USER_TIMEOUT_MILLISECONDS: return (kernel_option){IPPROTO_TCP, TCP_USER_TIMEOUT};
+    case FLOE_OPTION_UNSENT_LOW_WATER: return (kernel_option){IPPROTO_TCP, TCP_NOTSENT_LOWAT};
+    case FLOE_OPTION_MERGE_RECEIVED: return (kernel_option){IPPROTO_UDP, UDP_GRO};
+    case FLOE_OPTION_SEGMENT_SENT: return (kernel_option){IPPROTO_UDP, UDP_SEGMENT};
+    }
+    return (kernel_option){-1, -1};
+}
+
+int floe_set_option(int descriptor, int family, floe_option option, int value) {
+    kernel_option found = find_option(family, option);
+    int result = setsockopt(descriptor, found.level, found.name, &value, sizeof value);
+    // A privileged process may go past net.core.rmem_max; for anybody else this fails and the call above counts.
+    if (result == 0 && option == FLOE_OPTION_RECEIVE_BUFFER) {
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &value, sizeof value);
+    } else if (result == 0 && option == FLOE_OPTION_SEND_BUFFER) {
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, &value, sizeof value);
+    }
+    return result < 0 ? -errno : 0;
+}
+
+int floe_get_option(int descriptor, int family, floe_option option) {
+    kernel_option found = find_option(family, option);
+    int value = 0;
+    socklen_t length = sizeof value;
+    return getsockopt(descriptor, found.level, found.name, &value, &length) < 0 ? -errno : value;
+}
+
+void floe_error_text(int error, char *text, size_t capacity) {
+    char buffer[128];
+    snprintf(text, capacity, "%s", strerror_r(error, buffer, sizeof buffer));
+}
+
+int floe_open_reserve(void) {
+    int descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return descriptor < 0 ? -errno : descriptor;
+}

@@ -1,0 +1,52 @@
+import Bytes
+import CLinux
+import Synchronization
+
+/// A bounded queue from any thread to one loop, which its descriptor wakes.
+///
+/// The loop watches `descriptor` for reading and calls `receive` when it is ready. The lock is held for the time of a few
+/// moves; memory of the queue grows to what was needed and is kept.
+public final class Mailbox<Message: Sendable>: Sendable {
+    private let queue: Mutex<RingBuffer<Message>>
+    private let event: Descriptor
+
+    /// Makes a mailbox for at most `limit` messages.
+    ///
+    /// - Throws: If the process has no descriptor left.
+    public init(limit: Int) throws(SystemError) {
+        event = try Descriptor(floe_event_create(), "create a mailbox")
+        queue = Mutex(RingBuffer(limit: limit))
+    }
+
+    /// Readable while messages wait.
+    public var descriptor: Int32 { event.number }
+
+    /// Adds a message; returns `false`, and adds nothing, if the mailbox is full.
+    ///
+    /// May be called by any thread.
+    public func push(_ message: Message) -> Bool {
+        let outcome = queue.withLock { queue in
+            let wasEmpty = queue.isEmpty
+            return (queue.append(message), wasEmpty)
+        }
+        // One wake-up for as many messages as come before the loop wakes.
+        if outcome.0, outcome.1 { _ = floe_event_signal(event.number) }
+        return outcome.0
+    }
+
+    /// Moves waiting messages, oldest first, to the end of `batch`, at most `limit` of them.
+    ///
+    /// The descriptor stays readable if some are left, so one slow turn starves nobody and loses nothing.
+    public func receive(into batch: inout [Message], limit: Int = .max) {
+        _ = floe_event_clear(event.number)
+        let isDrained = queue.withLock { queue in
+            var left = limit
+            while left > 0, let message = queue.popFirst() {
+                batch.append(message)
+                left -= 1
+            }
+            return queue.isEmpty
+        }
+        if !isDrained { _ = floe_event_signal(event.number) }
+    }
+}

@@ -1,0 +1,49 @@
+import CLinux
+public import EventLoop
+public import NetTypes
+
+/// One address of one network interface.
+public struct NetworkInterface: Hashable, Sendable {
+    /// The interface's name, such as `eth0`.
+    public let name: String
+    /// The interface's number, the scope of its link-local addresses.
+    public let index: UInt32
+    /// The address.
+    public let address: IPAddress
+    /// How many leading bits of the address are the network's.
+    public let prefixLength: Int
+    /// Whether the interface is switched on and has a carrier.
+    public let isUp: Bool
+    /// Whether it leads back to this host.
+    public let isLoopback: Bool
+}
+
+/// The interfaces of this host.
+public enum NetworkInterfaces {
+    /// All addresses of all interfaces, in the system's order.
+    ///
+    /// - Throws: If the system does not tell.
+    public static func list() throws(SystemError) -> [NetworkInterface] {
+        var capacity = 64
+        while true {
+            var entries = [floe_interface](repeating: floe_interface(), count: capacity)
+            // The C function fills at most `capacity` elements.
+            let count = unsafe floe_list_interfaces(&entries, Int32(capacity))
+            guard count >= 0 else { throw SystemError("list the network interfaces", number: -count) }
+            if Int(count) <= capacity { return entries.prefix(Int(count)).map { NetworkInterface($0) } }
+            capacity = Int(count) * 2
+        }
+    }
+}
+
+extension NetworkInterface {
+    fileprivate init(_ entry: floe_interface) {
+        // A tuple of 16 characters, the last one a zero.
+        name = unsafe withUnsafeBytes(of: entry.name) { unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        index = entry.index
+        address = entry.address.ip
+        prefixLength = Int(entry.prefix_length)
+        isUp = entry.is_up != 0
+        isLoopback = entry.is_loopback != 0
+    }
+}

@@ -1,0 +1,169 @@
+import CLinux
+import EventLoop
+public import NetTypes
+
+/// Names an open UDP socket for the batches: what they need to know, without owning it.
+///
+/// Valid while the socket lives. Flush what was queued for a socket before it is closed: the kernel gives its number to
+/// the next one.
+public struct UDPSocketHandle: Hashable, Sendable {
+    /// The file descriptor.
+    public let descriptor: Int32
+    /// The family of the socket: a dual-stack one is IPv6.
+    public let family: AddressFamily
+    /// The address and port it is bound to; the address may be unspecified.
+    public let localAddress: SocketAddress
+}
+
+/// A UDP socket; closes when its life ends.
+///
+/// ICMP errors are not queued on it (IP_RECVERR stays off), so one peer's trouble is no other peer's.
+public struct UDPSocket: ~Copyable, Sendable {
+    /// How datagrams longer than the path takes are treated.
+    public enum PathMTUDiscovery: Int32, Sendable {
+        /// Routers may fragment: the DF bit is clear.
+        case fragment = 0
+        /// As the system is set up; mostly DF until the path turns out to be narrower.
+        case systemDefault = 1
+        /// DF is set; what the path is known not to take is refused.
+        case obey = 2
+        /// DF is set; what is known about the path is ignored.
+        case probe = 3
+    }
+
+    /// How a socket is made.
+    public struct Options: Sendable {
+        /// Whether other sockets of this user may share the port; the kernel spreads flows over them.
+        public var reusesPort = false
+        /// Whether an IPv6 socket leaves IPv4 alone; otherwise it takes IPv4 too, with plain IPv4 addresses to us.
+        public var isIPv6Only = true
+        /// Whether the local address of each datagram is told; `nil` means where the socket is bound to no address.
+        public var reportsLocalAddress: Bool?
+        /// Whether the traffic class, with the ECN bits, of each datagram is told.
+        public var reportsTrafficClass = false
+        /// Whether an address may be used that the host does not have yet.
+        public var allowsMissingAddress = false
+        /// How datagrams longer than the path takes are treated.
+        public var pathMTUDiscovery = PathMTUDiscovery.systemDefault
+        /// The size of the receive buffer in bytes, `nil` for the system's; the system may grant less.
+        public var receiveBufferBytes: Int?
+        /// The size of the send buffer in bytes, `nil` for the system's; the system may grant less.
+        public var sendBufferBytes: Int?
+
+        /// Makes the default options.
+        public init() {}
+    }
+
+    private let owned: Descriptor
+    /// The socket's name for the batches and, by its descriptor, for the poller.
+    public let handle: UDPSocketHandle
+
+    /// Opens a socket at an address; port 0 lets the system choose.
+    ///
+    /// - Throws: If the address cannot be used or an option is refused.
+    public init(boundTo address: SocketAddress, options: Options = Options()) throws(SocketError) {
+        let family = Int32(address.family.rawValue)
+        let result = floe_udp_create(family)
+        guard result >= 0 else { throw SocketError(.listen(.udp), at: address, number: -result) }
+        let owned = Descriptor(owning: result)
+        let setter = OptionSetter(descriptor: owned.number, address: address)
+        try setter.apply(options)
+        let local = try setter.bind(.udp)
+        handle = UDPSocketHandle(descriptor: owned.number, family: address.family, localAddress: local)
+        self.owned = owned
+    }
+
+    /// Asks whether nobody has the address, by having it for a moment.
+    ///
+    /// Sockets that reuse a port share it with any other program of the same user that does; ask this before the first.
+    ///
+    /// - Throws: If somebody has it, or it cannot be used.
+    public static func checkAvailable(_ address: SocketAddress, isIPv6Only: Bool = true) throws(SocketError) {
+        var options = Options()
+        options.isIPv6Only = isIPv6Only
+        _ = try UDPSocket(boundTo: address, options: options)
+    }
+
+    /// The file descriptor, for a poller; valid while the socket lives.
+    public var descriptor: Int32 { handle.descriptor }
+
+    /// The address and port it is bound to.
+    public var localAddress: SocketAddress { handle.localAddress }
+
+    /// The size of the receive buffer that the system has granted, in bytes.
+    public var receiveBufferBytes: Int { granted(FLOE_OPTION_RECEIVE_BUFFER) }
+
+    /// The size of the send buffer that the system has granted, in bytes.
+    public var sendBufferBytes: Int { granted(FLOE_OPTION_SEND_BUFFER) }
+
+    /// Changes how datagrams longer than the path takes are treated, from the next one on.
+    ///
+    /// - Throws: If the system refuses.
+    public func setPathMTUDiscovery(_ discovery: PathMTUDiscovery) throws(SocketError) {
+        try OptionSetter(descriptor: descriptor, address: localAddress).setPathMTU(discovery)
+    }
+
+    /// The kernel reports twice what was asked for: its own structures count too.
+    private func granted(_ option: floe_option) -> Int {
+        Int(max(0, floe_get_option(descriptor, Int32(handle.family.rawValue), option))) / 2
+    }
+}
+
+/// Sets options of a socket that is to be bound to `address`, with errors that say so.
+struct OptionSetter {
+    let descriptor: Int32
+    let address: SocketAddress
+
+    var family: Int32 { Int32(address.family.rawValue) }
+
+    func set(_ option: floe_option, _ value: Int32, _ name: String, family: Int32? = nil) throws(SocketError) {
+        let result = floe_set_option(descriptor, family ?? self.family, option, value)
+        guard result >= 0 else { throw SocketError(.set(name), at: address, number: -result) }
+    }
+
+    func apply(_ options: UDPSocket.Options) throws(SocketError) {
+        try set(FLOE_OPTION_RECEIVE_ERRORS, 0, "the reporting of errors")
+        if address.family == .ipv6 { try set(FLOE_OPTION_IPV6_ONLY, options.isIPv6Only ? 1 : 0, "IPV6_V6ONLY") }
+        if options.reusesPort { try set(FLOE_OPTION_REUSE_PORT, 1, "SO_REUSEPORT") }
+        if options.allowsMissingAddress { try set(FLOE_OPTION_FREE_BIND, 1, "IP_FREEBIND") }
+        if options.reportsLocalAddress ?? address.ip.isUnspecified {
+            try set(FLOE_OPTION_PACKET_INFORMATION, 1, "the reporting of local addresses")
+        }
+        if options.reportsTrafficClass {
+            try set(FLOE_OPTION_RECEIVE_TRAFFIC_CLASS, 1, "the reporting of traffic classes")
+            // The IPv4 packets of a dual-stack socket obey the IPv4 options.
+            if isDual(options) {
+                try set(FLOE_OPTION_RECEIVE_TRAFFIC_CLASS, 1, "the reporting of traffic classes", family: 4)
+            }
+        }
+        if options.pathMTUDiscovery != .systemDefault {
+            try setPathMTU(options.pathMTUDiscovery)
+        }
+        if let bytes = options.receiveBufferBytes {
+            try set(FLOE_OPTION_RECEIVE_BUFFER, Int32(clamping: bytes), "the receive buffer")
+        }
+        if let bytes = options.sendBufferBytes {
+            try set(FLOE_OPTION_SEND_BUFFER, Int32(clamping: bytes), "the send buffer")
+        }
+    }
+
+    func setPathMTU(_ discovery: UDPSocket.PathMTUDiscovery) throws(SocketError) {
+        try set(FLOE_OPTION_PATH_MTU, discovery.rawValue, "path MTU discovery")
+        // An IPv6 socket takes the IPv4 option too, for its IPv4-mapped packets.
+        if address.family == .ipv6 {
+            try set(FLOE_OPTION_PATH_MTU, discovery.rawValue, "path MTU discovery", family: 4)
+        }
+    }
+
+    /// Binds the socket; returns the address with the port that it got.
+    func bind(_ transport: TransportProtocol) throws(SocketError) -> SocketAddress {
+        var kernelAddress = floe_address(address)
+        // The C functions use the pointer during the call only.
+        var result = unsafe floe_bind(descriptor, family, &kernelAddress)
+        if result >= 0 { result = unsafe floe_local_address(descriptor, &kernelAddress) }
+        guard result >= 0 else { throw SocketError(.listen(transport), at: address, number: -result) }
+        return SocketAddress(address.ip, port: kernelAddress.port, scope: address.scope)
+    }
+
+    private func isDual(_ options: UDPSocket.Options) -> Bool { address.family == .ipv6 && !options.isIPv6Only }
+}
