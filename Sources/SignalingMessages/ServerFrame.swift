@@ -7,14 +7,16 @@ public struct ServerFrame: Hashable, Sendable {
     /// The greatest number that the server has received without a gap, if it says so.
     public var acknowledged: UInt64?
 
-    /// Makes a frame. A sequenced message needs its number, `resumed` and `acknowledge` what they acknowledge.
+    /// Makes a frame.
+    ///
+    /// A sequenced message needs its number, `resumed` and `acknowledge` what they acknowledge.
     public init(_ message: ServerMessage, sequence: UInt64? = nil, acknowledged: UInt64? = nil) {
         self.message = message
         self.sequence = sequence
         self.acknowledged = acknowledged
     }
 
-    /// Reads the JSON text of a frame. Unknown fields are ignored.
+    /// Reads the JSON text of a frame, in which unknown fields are ignored.
     ///
     /// - Throws: `SignalingDecodeError` with the field that is wrong.
     public init(decoding text: String) throws(SignalingDecodeError) { self = try SignalingJSON.decode(Self.self, text) }

@@ -5,7 +5,7 @@ enum Schema {
     /// Marks the file as ours (`PRAGMA application_id`): "Floe" in ASCII.
     static let applicationID = 0x466C_6F65
 
-    /// Each step leads to the next version. A step that was released never changes: add another one.
+    /// The steps, each to the next version; one that was released never changes, another one is added.
     static let steps: [[String]] = [
         [
             """
