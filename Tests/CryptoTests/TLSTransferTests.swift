@@ -180,7 +180,7 @@ import Testing
         }
         #expect(total <= TLSSession.handshakeLimit + 2000)
         let failure = server.failure
-        #expect(failure != nil)
+        #expect(failure == .handshakeTooLarge(limitBytes: TLSSession.handshakeLimit))
     }
 
     private func pair(_ version: TLSVersion = .tls13) throws -> Pair {
