@@ -7,7 +7,7 @@ import Transport
 /// A client's TCP or TLS connection with the bytes of a message that is not complete yet.
 struct RelayStream: ~Copyable {
     var connection: StreamConnection
-    let client: ClientTuple
+    var client: ClientTuple
     let prefix: IPAddress
     /// The beginning of a message whose rest has not come.
     var pending: [UInt8] = []

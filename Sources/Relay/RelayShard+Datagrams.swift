@@ -1,0 +1,111 @@
+import Bytes
+import NetTypes
+import TURNServer
+import Transport
+
+/// Datagrams, in batches: from clients to the engine and on to peers, and back.
+extension RelayShard {
+    mutating func receiveFromClients(_ listener: SlotHandle, at now: Instant) {
+        guard let name = udpListeners.read(listener, { $0.handle }) else { return }
+        for index in receive(from: name) {
+            guard !packets.isTruncated(index) else {
+                drops.count(.oversizedDatagram)
+                continue
+            }
+            let client = ClientTuple(
+                transport: .udp,
+                remote: packets.source(of: index),
+                local: SocketAddress(packets.destination(of: index).ip, port: name.localAddress.port)
+            )
+            switch engine.receive(packets.payload(of: index), from: client, at: now) {
+            case .relay(let transmit): relayPacket(index, transmit)
+            case .accepted: drainEngine(at: now)
+            case .ignored: break
+            }
+        }
+    }
+
+    mutating func receiveFromPeers(_ relay: SlotHandle, at now: Instant) {
+        guard let (name, id) = relays.read(relay, { ($0.socket.handle, $0.id) }) else { return }
+        let softLimit = configuration.streamQueueBytes
+        for index in receive(from: name) {
+            guard !packets.isTruncated(index) else {
+                drops.count(.oversizedDatagram)
+                continue
+            }
+            let source = packets.source(of: index)
+            let payload = packets.payloadRange(of: index)
+            var packet = packets.packet(at: index)
+            let outcome = engine.receiveFromPeer(&packet, payload: payload, relay: id, source: source, at: now)
+            guard case .deliver(let client, let bytes) = outcome else { continue }
+            if client.transport.isStream {
+                let handle = SlotHandle(bits: client.connection)
+                let result = Self.enqueueMedia(packet.span.extracting(bytes), on: &streams, handle, softLimit)
+                finishWrite(result, handle)
+            } else if let route = route(to: client) {
+                enqueue(packet: index, bytes, route)
+            }
+        }
+    }
+
+    /// Reads what waits at a socket into the batch, which is emptied first if it is full.
+    private mutating func receive(from socket: UDPSocketHandle) -> Range<Int> {
+        if packets.isFull { flushDatagrams() }
+        return packets.receive(from: socket)
+    }
+
+    private mutating func relayPacket(_ index: Int, _ transmit: RelayTransmit) {
+        guard let name = relaySocket(for: transmit) else { return }
+        let start = packets.payloadRange(of: index).lowerBound
+        let bytes = start + transmit.payload.lowerBound..<start + transmit.payload.upperBound
+        enqueue(packet: index, bytes, DatagramRoute(name, to: transmit.destination))
+    }
+
+    /// Relays what came in a client's stream: copied, for the stream's buffer does not outlive the turn.
+    mutating func relay(_ message: Span<UInt8>, _ transmit: RelayTransmit) {
+        guard let name = relaySocket(for: transmit) else { return }
+        enqueue(copying: message.extracting(transmit.payload), DatagramRoute(name, to: transmit.destination))
+    }
+
+    /// The socket to send from, set so that its datagrams are fragmented or not as this one wants.
+    private mutating func relaySocket(for transmit: RelayTransmit) -> UDPSocketHandle? {
+        let handle = SlotHandle(bits: transmit.token)
+        guard let (name, forbids) = relays.read(handle, { ($0.socket.handle, $0.forbidsFragments) }) else { return nil }
+        guard forbids != transmit.dontFragment else { return name }
+        // The option holds for the socket: what is queued under the old one must be gone before it changes.
+        flushDatagrams(keepingPackets: true)
+        _ = relays.update(handle) { relay in
+            relay.forbidsFragments = transmit.dontFragment
+            try? relay.socket.setPathMTUDiscovery(transmit.dontFragment ? .probe : .fragment)
+        }
+        return name
+    }
+
+    private mutating func enqueue(packet index: Int, _ bytes: Range<Int>, _ route: DatagramRoute) {
+        if sends.enqueue(packet: index, bytes: bytes, of: packets, on: route) { return }
+        flushDatagrams(keepingPackets: true)
+        if !sends.enqueue(packet: index, bytes: bytes, of: packets, on: route) { drops.count(.batchFull) }
+    }
+
+    mutating func enqueue(copying bytes: Span<UInt8>, _ route: DatagramRoute) {
+        if sends.enqueue(copying: bytes, on: route) { return }
+        flushDatagrams(keepingPackets: true)
+        if !sends.enqueue(copying: bytes, on: route) { drops.count(.batchFull) }
+    }
+
+    /// Sends all that waits; the packets of this turn can then be forgotten, unless they are still being worked on.
+    mutating func flushDatagrams(keepingPackets: Bool = false) {
+        if !sends.isEmpty { sends.flush(referringTo: packets) }
+        if !keepingPackets, packets.count > 0 { packets.removeAll() }
+    }
+
+    /// How to answer a client from the very address and port that it sent to (RFC 8489 §6.3.1.1).
+    func route(to client: ClientTuple) -> DatagramRoute? {
+        for name in udpRoutes where name.localAddress.port == client.local.port && name.family == client.local.family {
+            let bound = name.localAddress.ip
+            if bound.isUnspecified { return DatagramRoute(name, to: client.remote, from: client.local.ip) }
+            if bound == client.local.ip { return DatagramRoute(name, to: client.remote) }
+        }
+        return nil
+    }
+}

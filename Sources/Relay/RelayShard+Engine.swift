@@ -1,0 +1,107 @@
+import Bytes
+import Diagnostics
+import NetTypes
+import TURNServer
+import Transport
+
+/// What the engine wants: responses sent, relay sockets opened and closed, events logged.
+extension RelayShard {
+    mutating func drainEngine(at now: Instant) {
+        // Opening a socket gives the engine something to answer, so both are drained until neither has more.
+        repeat {
+            while let event = engine.pollEvent() { perform(event, at: now) }
+        } while transmitResponses()
+    }
+
+    /// Sends the engine's responses; returns whether there were any.
+    private mutating func transmitResponses() -> Bool {
+        var bytes = response
+        response = []
+        defer { response = bytes }
+        var sent = false
+        while true {
+            bytes.removeAll(keepingCapacity: true)
+            var client: ClientTuple?
+            bytes.append(addingCapacity: Self.responseBytes) { output in
+                client = engine.pollTransmit(into: &output)?.client
+            }
+            guard let client else { return sent }
+            sent = true
+            if client.transport.isStream {
+                writeControl(bytes.span, to: SlotHandle(bits: client.connection))
+            } else if let route = route(to: client) {
+                enqueue(copying: bytes.span, route)
+            }
+        }
+    }
+
+    static let responseBytes = 2048
+
+    private mutating func perform(_ event: TURNServerEvent, at now: Instant) {
+        switch event {
+        case .openRelay(let request): openRelay(request, at: now)
+        case .closeRelay(let token):
+            // What is queued for the socket must go before its number goes to another one.
+            flushDatagrams(keepingPackets: true)
+            _ = relays.remove(SlotHandle(bits: token))
+        case .allocationCreated(let summary):
+            countAllocation(of: summary.client, 1)
+            logger.info(
+                "Allocation made.",
+                [
+                    "turn.user": .text(summary.user), "turn.client": .endpoint(summary.client.remote),
+                    "turn.transport": .text("\(summary.client.transport)"),
+                    "turn.relayed": .text(summary.relayed.map(\.description).joined(separator: " ")),
+                ]
+            )
+        case .allocationEnded(let summary, let end):
+            countAllocation(of: summary.client, -1)
+            logger.info(
+                "Allocation ended.",
+                [
+                    "turn.user": .text(summary.user), "turn.client": .endpoint(summary.client.remote),
+                    "turn.reason": .text(end.rawValue), "turn.seconds": .number(Int(summary.age.seconds)),
+                    "turn.packets_to_peers": .number(Int(clamping: summary.traffic.packetsToPeers)),
+                    "turn.packets_to_client": .number(Int(clamping: summary.traffic.packetsToClient)),
+                    "turn.bytes_to_peers": .number(Int(clamping: summary.traffic.bytesToPeers)),
+                    "turn.bytes_to_client": .number(Int(clamping: summary.traffic.bytesToClient)),
+                ]
+            )
+        case .peerPermitted(let user, let client, let peer):
+            logger.debug(
+                "Peer permitted.",
+                ["turn.user": .text(user), "turn.client": .endpoint(client.remote), "turn.peer": .address(peer)]
+            )
+        case .authenticationFailed(let client):
+            logger.info("Credentials refused.", ["turn.client": .endpoint(client.remote)])
+        }
+    }
+
+    private mutating func openRelay(_ request: RelayRequest, at now: Instant) {
+        var options = UDPSocket.Options()
+        options.pathMTUDiscovery = .fragment
+        options.receiveBufferBytes = configuration.relayBufferBytes
+        do throws(SocketError) {
+            let socket = try UDPSocket(boundTo: request.local, options: options)
+            let descriptor = socket.descriptor
+            guard let handle = relays.insert(RelaySocket(socket: socket, id: request.id)) else {
+                return engine.relayOpenFailed(request, addressInUse: false, at: now)
+            }
+            guard (try? poller.add(descriptor, token: Self.token(.relay, handle), interest: .read)) != nil else {
+                _ = relays.remove(handle)
+                return engine.relayOpenFailed(request, addressInUse: false, at: now)
+            }
+            engine.relayOpened(request, token: handle.bits, at: now)
+        } catch {
+            if !error.isAddressInUse { logger.warning("No relay socket.", ["error": .text("\(error)")]) }
+            engine.relayOpenFailed(request, addressInUse: error.isAddressInUse, at: now)
+        }
+    }
+
+    private mutating func countAllocation(of client: ClientTuple, _ change: Int) {
+        guard client.transport.isStream else { return }
+        let handle = SlotHandle(bits: client.connection)
+        guard streams.update(handle, { $0.allocations += change }) != nil else { return }
+        scheduleStream(handle)
+    }
+}

@@ -1,0 +1,207 @@
+import Bytes
+import Crypto
+import Diagnostics
+import EventLoop
+import NetTypes
+import Synchronization
+import TURN
+import TURNServer
+import Transport
+
+/// One thread of the relay with all that it owns: sockets, engine, buffers, timers. Nothing in it is shared.
+///
+/// The loop: wait, read what is ready into the batch, hand each message to the engine, queue what comes out, flush once.
+struct RelayShard: ~Copyable {
+    /// The kinds of descriptor that the poller watches.
+    enum Kind: UInt8 {
+        case udpListener
+        case streamListener
+        case stream
+        case relay
+        case mailbox
+    }
+
+    /// What other threads ask of a shard.
+    enum Command: Sendable {
+        case useTLS(TLSContext)
+        case stop
+    }
+
+    struct StreamListener: ~Copyable {
+        var socket: TCPListener
+        let transport: TransportProtocol
+    }
+
+    struct RelaySocket: ~Copyable {
+        let socket: UDPSocket
+        let id: RelayID
+        var forbidsFragments = false
+    }
+
+    let configuration: RelayConfiguration
+    let logger: Logger
+    let mailbox: Mailbox<Command>
+    let report: RelayReport
+    var tls: TLSContext?
+    var engine: TURNServerEngine
+    let poller: Poller
+    var events = PollEvents(capacity: 256)
+    var udpListeners: SlotPool<UDPSocket>
+    var streamListeners: SlotPool<StreamListener>
+    var streams: SlotPool<RelayStream>
+    var relays: SlotPool<RelaySocket>
+    /// The listeners' names, to find the one that answers a client without touching the pool.
+    var udpRoutes: [UDPSocketHandle] = []
+    var packets = DatagramReceiveBatch()
+    var sends = DatagramSendBatch()
+    /// What a stream has brought, while it is worked on; and a response on its way out.
+    var input: [UInt8] = []
+    var response: [UInt8] = []
+    /// Streams whose TLS holds bytes that no poller knows of.
+    var unreadStreams: [SlotHandle] = []
+    var dirtyStreams: [SlotHandle] = []
+    var streamDeadlines = DeadlineQueue<SlotHandle>()
+    var streamsByPrefix: [IPAddress: Int] = [:]
+    var acceptedStreams: [TransportProtocol: UInt64] = [:]
+    var drops = DropCounters<RelayDrop>()
+    var nextReport = Instant.zero
+    var stopsAt: Instant?
+
+    /// Opens the shard's listeners.
+    ///
+    /// - Throws: `SocketError` if an address cannot be used; other errors only for lack of descriptors.
+    init(
+        _ configuration: RelayConfiguration,
+        engine: consuming TURNServerEngine,
+        mailbox: Mailbox<Command>,
+        report: RelayReport,
+        logger: Logger
+    ) throws {
+        self.configuration = configuration
+        self.engine = engine
+        self.mailbox = mailbox
+        self.report = report
+        self.logger = logger
+        tls = configuration.tls
+        poller = try Poller()
+        udpListeners = SlotPool(limit: 64)
+        streamListeners = SlotPool(limit: 64)
+        streams = SlotPool(limit: min(configuration.streams, 1 << 23))
+        relays = SlotPool(limit: 1 << 23)
+        response.reserveCapacity(Self.responseBytes)
+        input.reserveCapacity(StreamFraming.maximumFrameByteCount + Self.readBytes)
+        try poller.add(mailbox.descriptor, token: Self.token(.mailbox), interest: .read)
+        for listener in configuration.listeners {
+            if listener.transport == .udp { try openUDP(listener.address) } else { try openStreamListener(listener) }
+        }
+    }
+
+    static let readBytes = 64 * 1024
+
+    static func token(_ kind: Kind, _ handle: SlotHandle = SlotHandle(index: 0, generation: 0)) -> UInt64 {
+        PollToken(kind.rawValue, handle).bits
+    }
+
+    private mutating func openUDP(_ address: SocketAddress) throws {
+        var options = UDPSocket.Options()
+        options.reusesPort = true
+        options.receiveBufferBytes = configuration.listenerBufferBytes
+        options.sendBufferBytes = configuration.listenerBufferBytes
+        let socket = try UDPSocket(boundTo: address, options: options)
+        let name = socket.handle
+        guard let handle = udpListeners.insert(socket) else { return }
+        udpRoutes.append(name)
+        try poller.add(name.descriptor, token: Self.token(.udpListener, handle), interest: .read)
+    }
+
+    private mutating func openStreamListener(_ listener: RelayConfiguration.Listener) throws {
+        var options = TCPListener.Options()
+        options.reusesPort = true
+        options.connections.unsentLowWaterBytes = 16 * 1024
+        let socket = try TCPListener(boundTo: listener.address, options: options)
+        let descriptor = socket.descriptor
+        let element = StreamListener(socket: socket, transport: listener.transport)
+        guard let handle = streamListeners.insert(element) else { return }
+        try poller.add(descriptor, token: Self.token(.streamListener, handle), interest: .read)
+    }
+
+    /// Runs until a command says stop.
+    mutating func run() {
+        var now = MonotonicClock.now()
+        while !hasStopped(at: now) {
+            let timers = [engine.nextTimeout, streamDeadlines.earliest, nextReport, stopsAt].compactMap { $0 }.min()
+            let deadline = unreadStreams.isEmpty ? timers : now
+            do {
+                try poller.wait(until: deadline, into: &events)
+            } catch {
+                logger.error("The relay cannot wait for packets and stops.", ["error": .text("\(error)")])
+                return
+            }
+            now = MonotonicClock.now()
+            if now >= nextReport { publish(at: now) }
+            for index in events.indices { handle(events[index], at: now) }
+            serveUnreadStreams(at: now)
+            if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
+            closeIdleStreams(at: now)
+            drainEngine(at: now)
+            flushDatagrams()
+            flushStreams(at: now)
+        }
+        publish(at: now)
+    }
+
+    private mutating func handle(_ event: PollEvent, at now: Instant) {
+        let token = PollToken(bits: event.token)
+        switch Kind(rawValue: token.kind) {
+        case .udpListener: receiveFromClients(token.handle, at: now)
+        case .relay: receiveFromPeers(token.handle, at: now)
+        case .stream: serveStream(token.handle, event, at: now)
+        case .streamListener: acceptStreams(token.handle, at: now)
+        case .mailbox: obey(at: now)
+        case nil: break
+        }
+    }
+
+    private mutating func obey(at now: Instant) {
+        var commands: [Command] = []
+        mailbox.receive(into: &commands)
+        for command in commands {
+            switch command {
+            case .useTLS(let context): tls = context
+            case .stop:
+                stopsAt = now + .seconds(2)
+                for handle in streamListeners.handles { _ = streamListeners.remove(handle) }
+                for handle in streams.handles { endStream(handle, at: now) }
+            }
+        }
+    }
+
+    private func hasStopped(at now: Instant) -> Bool {
+        guard let stopsAt else { return false }
+        return now >= stopsAt || streams.count == 0
+    }
+
+    private mutating func publish(at now: Instant) {
+        nextReport = now + .milliseconds(500)
+        engine.setWallClock(unixSeconds: WallClock.unixSeconds())
+        var snapshot = RelaySnapshot()
+        snapshot.engines = [engine.statistics]
+        for handle in streams.handles {
+            let transport = streams.read(handle) { $0.client.transport } ?? .tcp
+            snapshot.streams[transport, default: 0] += 1
+        }
+        snapshot.acceptedStreams = acceptedStreams
+        snapshot.drops = Dictionary(drops.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
+        snapshot.sendErrors = Dictionary(sends.errors.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
+        report.publish(snapshot)
+    }
+}
+
+/// The latest snapshot of one shard, for other threads to read.
+final class RelayReport: Sendable {
+    private let latest = Mutex(RelaySnapshot())
+
+    var snapshot: RelaySnapshot { latest.withLock { $0 } }
+
+    func publish(_ snapshot: RelaySnapshot) { latest.withLock { $0 = snapshot } }
+}
