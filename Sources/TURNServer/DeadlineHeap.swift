@@ -1,47 +1,48 @@
+import Bytes
 import NetTypes
 
-/// The deadlines of numbered slots, at most one each: a binary heap that can also move and remove a deadline.
+/// The deadlines of a pool's elements, at most one each: a binary heap that can also move and remove a deadline.
 ///
-/// Nothing stale stays behind, so its size is the number of live slots however fast they come and go. O(log n).
+/// Nothing stale stays behind, so its size is the number of live elements however fast they come and go. O(log n).
 struct DeadlineHeap {
-    private var heap: [(deadline: Instant, slot: UInt32)] = []
-    // Where each slot stands in the heap, or -1.
+    private var heap: [(deadline: Instant, slot: SlotHandle)] = []
+    // Where each place of the pool stands in the heap, or -1.
     private var places: [Int32] = []
 
     var earliest: Instant? { heap.first?.deadline }
 
     var count: Int { heap.count }
 
-    /// Sets or moves the deadline of a slot.
-    mutating func set(_ slot: UInt32, to deadline: Instant) {
-        while places.count <= Int(slot) { places.append(-1) }
-        let place = Int(places[Int(slot)])
+    /// Sets or moves the deadline of an element.
+    mutating func set(_ slot: SlotHandle, to deadline: Instant) {
+        while places.count <= Int(slot.index) { places.append(-1) }
+        let place = Int(places[Int(slot.index)])
         if place >= 0 {
             heap[place].deadline = deadline
             siftUp(place)
-            siftDown(Int(places[Int(slot)]))
+            siftDown(Int(places[Int(slot.index)]))
         } else {
             heap.append((deadline, slot))
-            places[Int(slot)] = Int32(heap.count - 1)
+            places[Int(slot.index)] = Int32(heap.count - 1)
             siftUp(heap.count - 1)
         }
     }
 
-    /// Forgets the deadline of a slot, if it has one.
-    mutating func remove(_ slot: UInt32) {
-        guard Int(slot) < places.count, places[Int(slot)] >= 0 else { return }
-        let place = Int(places[Int(slot)])
+    /// Forgets the deadline of an element, if it has one.
+    mutating func remove(_ slot: SlotHandle) {
+        guard Int(slot.index) < places.count, places[Int(slot.index)] >= 0 else { return }
+        let place = Int(places[Int(slot.index)])
         let last = heap.removeLast()
-        places[Int(slot)] = -1
+        places[Int(slot.index)] = -1
         guard last.slot != slot else { return }
         heap[place] = last
-        places[Int(last.slot)] = Int32(place)
+        places[Int(last.slot.index)] = Int32(place)
         siftUp(place)
-        siftDown(Int(places[Int(last.slot)]))
+        siftDown(Int(places[Int(last.slot.index)]))
     }
 
-    /// Takes the slot with the earliest deadline, if that is not after `now`.
-    mutating func pop(at now: Instant) -> UInt32? {
+    /// Takes the element with the earliest deadline, if that is not after `now`.
+    mutating func pop(at now: Instant) -> SlotHandle? {
         guard let first = heap.first, first.deadline <= now else { return nil }
         remove(first.slot)
         return first.slot
@@ -71,7 +72,7 @@ struct DeadlineHeap {
 
     private mutating func exchange(_ first: Int, _ second: Int) {
         heap.swapAt(first, second)
-        places[Int(heap[first].slot)] = Int32(first)
-        places[Int(heap[second].slot)] = Int32(second)
+        places[Int(heap[first].slot.index)] = Int32(first)
+        places[Int(heap[second].slot.index)] = Int32(second)
     }
 }

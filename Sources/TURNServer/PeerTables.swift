@@ -105,8 +105,13 @@ extension PeerTables {
         bindings.remove(Key(allocation, channel.peer.ip, port: channel.peer.port))
     }
 
-    /// The family of the peer that a channel is bound to, whether it has expired or not.
-    func family(_ allocation: UInt32, ofChannel number: UInt16) -> AddressFamily? {
-        channels[Self.channelKey(allocation, number)]?.peer.family
+    /// The peer that a channel is bound to, whether the binding has expired or not.
+    func address(_ allocation: UInt32, ofChannel number: UInt16) -> SocketAddress? {
+        channels[Self.channelKey(allocation, number)]?.peer
+    }
+
+    /// The channel that a peer is bound to, whether the binding has expired or not.
+    func number(_ allocation: UInt32, boundTo peer: SocketAddress) -> UInt16? {
+        bindings[Key(allocation, peer.ip, port: peer.port)]?.number
     }
 }

@@ -107,6 +107,10 @@ public enum TURNServerConfigurationError: Error, Hashable, Sendable, CustomStrin
     case wellKnownPorts(ClosedRange<UInt16>)
     /// The realm is empty or too long.
     case badRealm
+    /// The nonce secret is too short.
+    case badNonceSecret
+    /// A static user's keys were made for another realm.
+    case userOfAnotherRealm
     /// A lifetime is outside what RFC 8656 allows.
     case badLifetimes
 
@@ -121,6 +125,8 @@ public enum TURNServerConfigurationError: Error, Hashable, Sendable, CustomStrin
         case .wellKnownPorts(let range):
             "relay ports \(range.lowerBound)-\(range.upperBound) include ports below 1024: use 49152-65535 or another range above"
         case .badRealm: "the realm must have 1 to 127 characters: use the server's domain name"
+        case .badNonceSecret: "the nonce secret is too short: give 16 bytes or more"
+        case .userOfAnotherRealm: "a user's keys belong to another realm: make them anew for this one"
         case .badLifetimes:
             "lifetimes must be: default at most maximum, maximum at most a day, reservation at least 30 seconds"
         }
@@ -143,6 +149,7 @@ extension TURNServerConfiguration {
         }
         guard relayPorts.lowerBound >= 1024 else { throw .wellKnownPorts(relayPorts) }
         guard (1...127).contains(credentials.realm.count), credentials.realm.utf8.count <= 509 else { throw .badRealm }
+        guard credentials.isConsistent else { throw .userOfAnotherRealm }
         let (first, last) = (lifetimes.default, lifetimes.maximum)
         guard first > .zero, first <= last, last <= .seconds(86_400), lifetimes.reservation >= .seconds(30) else {
             throw .badLifetimes

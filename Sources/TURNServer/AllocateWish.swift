@@ -1,0 +1,112 @@
+import Bytes
+import NetTypes
+import STUN
+
+/// What an Allocate request asks for, after the checks of RFC 8656 §7.2 that need no state.
+struct AllocateWish {
+    /// Why the request is refused.
+    struct Refusal: Error {
+        let code: ErrorCode
+    }
+
+    /// The families wanted: one, or both for a dual allocation.
+    ///
+    /// Empty if a token tells.
+    let families: [AddressFamily]
+    let ports: TURNServerShared.PortWish
+    let token: UInt64?
+    let lifetime: TimeSpan
+
+    /// Goes through the checks in the order of the text.
+    init(
+        _ request: borrowing STUNMessageView,
+        _ configuration: TURNServerConfiguration,
+        _ shared: TURNServerShared,
+        client: ClientTuple
+    ) throws(Refusal) {
+        // RFC 8656 §21.4: no allocation for a client behind such a tunnel.
+        guard !AddressForms.isForbiddenTunnel(client.remote.ip) else { throw Refusal(code: .forbidden) }
+        guard let transport = try Self.byte(request, .requestedTransport, of: 4) else {
+            throw Refusal(code: .badRequest)
+        }
+        guard transport == 17 else { throw Refusal(code: .unsupportedTransportProtocol) }
+        let evenPort = try Self.byte(request, .evenPort, of: 1)
+        let requested = try Self.byte(request, .requestedAddressFamily, of: 4)
+        let additional = try Self.byte(request, .additionalAddressFamily, of: 4)
+        lifetime = try Self.lifetime(request, configuration.lifetimes)
+        if let token = try Self.token(request) {
+            guard evenPort == nil, requested == nil, additional == nil else { throw Refusal(code: .badRequest) }
+            (self.token, families, ports) = (token, [], .any)
+            return
+        }
+        token = nil
+        guard requested == nil || additional == nil else { throw Refusal(code: .badRequest) }
+        let wantsNext = evenPort.map { $0 & 0x80 != 0 } ?? false
+        ports = wantsNext ? .evenWithNext : evenPort != nil ? .even : .any
+        if let additional {
+            // 0x02 is the only value there is, and a pair of ports cannot be had for two families.
+            guard additional == 2, !wantsNext else { throw Refusal(code: .badRequest) }
+            families = [.ipv4, .ipv6]
+            return
+        }
+        families = [try Self.family(requested, configuration, shared, client)]
+    }
+
+    private static func family(
+        _ requested: UInt8?,
+        _ configuration: TURNServerConfiguration,
+        _ shared: TURNServerShared,
+        _ client: ClientTuple
+    ) throws(Refusal) -> AddressFamily {
+        let family: AddressFamily
+        switch requested {
+        case 1: family = .ipv4
+        case 2: family = .ipv6
+        case nil:
+            let own = client.remote.family
+            family = configuration.followsClientFamily && shared.hasFamily(own) ? own : .ipv4
+        default: throw Refusal(code: .addressFamilyNotSupported)
+        }
+        guard shared.hasFamily(family) else { throw Refusal(code: .addressFamilyNotSupported) }
+        return family
+    }
+
+    /// The lifetime that is granted: at least the default, at most the maximum (RFC 8656 §7.2).
+    static func lifetime(
+        _ request: borrowing STUNMessageView,
+        _ lifetimes: TURNServerLifetimes
+    ) throws(Refusal) -> TimeSpan {
+        guard let asked = try seconds(request) else { return lifetimes.default }
+        return max(lifetimes.default, min(.seconds(UInt64(asked)), lifetimes.maximum))
+    }
+
+    /// LIFETIME as it stands in the request.
+    static func seconds(_ request: borrowing STUNMessageView) throws(Refusal) -> UInt32? {
+        do {
+            return try request.value(.lifetime, byteCount: 4)?.bigEndianUInt32(at: 0)
+        } catch {
+            throw Refusal(code: .badRequest)
+        }
+    }
+
+    /// The first byte of an attribute that must have a certain length; reserved bits behind it are ignored.
+    static func byte(
+        _ request: borrowing STUNMessageView,
+        _ type: AttributeType,
+        of count: Int
+    ) throws(Refusal) -> UInt8? {
+        do {
+            return try request.value(type, byteCount: count)?[0]
+        } catch {
+            throw Refusal(code: .badRequest)
+        }
+    }
+
+    private static func token(_ request: borrowing STUNMessageView) throws(Refusal) -> UInt64? {
+        do {
+            return try request.value(.reservationToken, byteCount: 8)?.bigEndianUInt64(at: 0)
+        } catch {
+            throw Refusal(code: .badRequest)
+        }
+    }
+}

@@ -1,0 +1,113 @@
+import Bytes
+import NetTypes
+import STUN
+
+/// The state of one allocation, single or dual (RFC 8656 §6), from the accepted request until its end.
+struct Allocation {
+    let client: ClientTuple
+    let account: Account
+    /// Of the Allocate request that made it: the same request again gets the same answer (turn 94).
+    let transactionID: TransactionID
+    let created: Instant
+    var relays: RelayPair
+    /// The relayed addresses that it was made with, as peers see them, IPv4 first.
+    var relayed: [SocketAddress] = []
+    var permissions: [IPAddress] = []
+    var channels: [UInt16] = []
+    var traffic = RelayedTraffic()
+    var bandwidth: TokenBucket?
+    var reservationToken: UInt64?
+    /// What waits for the driver's answer; `nil` once the client has its response.
+    var pending: PendingAllocate?
+
+    /// When the first of its relayed addresses expires; `nil` while it waits for its sockets.
+    var deadline: Instant? {
+        guard pending == nil else { return nil }
+        return relays.allOpen.map(\.expires).min()
+    }
+
+    func summary(at now: Instant) -> AllocationSummary {
+        AllocationSummary(user: account.user, client: client, relayed: relayed, age: now - created, traffic: traffic)
+    }
+
+    /// Takes payload bytes from the bandwidth; `false` if the limit is reached.
+    mutating func spend(_ bytes: Int, at now: Instant) -> Bool {
+        guard bandwidth != nil else { return true }
+        return bandwidth?.take(Double(bytes), at: now) ?? true
+    }
+}
+
+/// What an accepted Allocate request needs until all its sockets are open.
+struct PendingAllocate {
+    let responder: Responder
+    let lifetime: TimeSpan
+    let wish: TURNServerShared.PortWish
+    /// How many other ports may still be tried.
+    var attempts: Int
+}
+
+/// One relayed transport address of an allocation.
+enum RelaySlot {
+    /// The client did not ask for this family, or has deleted it.
+    case none
+    /// The driver is opening the socket.
+    case opening(PortLease, isRedeemed: Bool)
+    /// The second family of a dual allocation could not be had (ADDRESS-ERROR-CODE).
+    case failed(ErrorCode)
+    /// The socket is open.
+    case open(OpenRelay)
+
+    var open: OpenRelay? {
+        guard case .open(let relay) = self else { return nil }
+        return relay
+    }
+
+    var failure: ErrorCode? {
+        guard case .failed(let code) = self else { return nil }
+        return code
+    }
+
+    var isOpening: Bool {
+        guard case .opening = self else { return false }
+        return true
+    }
+}
+
+/// An open relay socket.
+struct OpenRelay {
+    let lease: PortLease
+    let token: UInt64
+    let external: SocketAddress
+    var expires: Instant
+}
+
+/// The two relayed addresses that an allocation may have, by family.
+struct RelayPair {
+    var ipv4 = RelaySlot.none
+    var ipv6 = RelaySlot.none
+
+    subscript(family: AddressFamily) -> RelaySlot {
+        get { family == .ipv4 ? ipv4 : ipv6 }
+        set {
+            switch family {
+            case .ipv4: ipv4 = newValue
+            case .ipv6: ipv6 = newValue
+            }
+        }
+    }
+
+    var isOpening: Bool { ipv4.isOpening || ipv6.isOpening }
+    var allOpen: [OpenRelay] { [ipv4.open, ipv6.open].compactMap(\.self) }
+}
+
+extension RelayID {
+    // A handle's index stays far below 2^31: the bit above it tells the family.
+    private static let ipv6Bit: UInt64 = 1 &<< 31
+
+    init(_ allocation: SlotHandle, _ family: AddressFamily) {
+        self.init(bits: allocation.bits | (family == .ipv6 ? Self.ipv6Bit : 0))
+    }
+
+    var allocation: SlotHandle { SlotHandle(bits: bits & ~Self.ipv6Bit) }
+    var family: AddressFamily { bits & Self.ipv6Bit == 0 ? .ipv4 : .ipv6 }
+}

@@ -1,0 +1,95 @@
+import NetTypes
+import STUN
+
+/// What a response takes from its request: where it goes and how it is protected.
+struct Responder {
+    let client: ClientTuple
+    let method: STUNMethod
+    let transactionID: TransactionID
+    /// None until the request is authenticated (RFC 8489 §9.2.4).
+    var protection = MessageProtection.none
+    /// A FINGERPRINT in the request gets one in the response (turn 39).
+    let fingerprint: Bool
+
+    var isAuthenticated: Bool {
+        switch protection {
+        case .none: false
+        case .sha1, .sha256, .both: true
+        }
+    }
+}
+
+extension TURNServerEngine {
+    /// More than any response needs: the longest has two addresses, a realm or SOFTWARE, and all protection.
+    static let responseRoom = 1280
+
+    /// Writes a success response; `body` appends its attributes.
+    mutating func succeed(
+        _ responder: Responder,
+        _ body: (inout STUNMessageBuilder, inout OutputSpan<UInt8>) -> Void
+    ) {
+        let software = software(for: responder)
+        let written = outbox.append(to: responder.client, room: Self.responseRoom) { output in
+            var builder = STUNMessageBuilder(responder.method, .success, responder.transactionID, into: &output)
+            body(&builder, &output)
+            if let software { builder.append(.software, software, into: &output) }
+            return Self.finish(builder, responder, into: &output)
+        }
+        if written { counters.successes &+= 1 } else { counters.countDrop(.outboxFull) }
+    }
+
+    /// Writes an error response without reason phrase: a program reads it, and it must stay small.
+    mutating func fail(_ responder: Responder, _ code: ErrorCode, unknown: AttributeTypeList? = nil) {
+        let software = software(for: responder)
+        let written = outbox.append(to: responder.client, room: Self.responseRoom) { output in
+            var builder = STUNMessageBuilder(responder.method, .error, responder.transactionID, into: &output)
+            builder.append(code, into: &output)
+            if let unknown { builder.append(unknownAttributes: unknown, into: &output) }
+            if let software { builder.append(.software, software, into: &output) }
+            return Self.finish(builder, responder, into: &output)
+        }
+        if written { counters.countError(code) } else { counters.countDrop(.outboxFull) }
+    }
+
+    /// Writes 401 or 438 with what the client needs to authenticate (RFC 8489 §9.2.4).
+    mutating func challenge(_ responder: Responder, _ code: ErrorCode) {
+        let realm = credentials.realm
+        let algorithms = credentials.passwordAlgorithms
+        let factory = nonces
+        let now = unixSeconds
+        let written = outbox.append(to: responder.client, room: Self.responseRoom) { output in
+            var builder = STUNMessageBuilder(responder.method, .error, responder.transactionID, into: &output)
+            builder.append(code, into: &output)
+            builder.append(.realm, realm, into: &output)
+            builder.append(nonceFor: responder.client.remote, from: factory, atUnixSeconds: now, into: &output)
+            if algorithms.count > 0 { builder.append(passwordAlgorithms: algorithms, into: &output) }
+            return Self.finish(builder, responder, into: &output)
+        }
+        if written { counters.countError(code) } else { counters.countDrop(.outboxFull) }
+    }
+
+    // RFC 8656 §5: SOFTWARE in Allocate and Refresh responses; never in those that anyone can provoke.
+    private func software(for responder: Responder) -> String? {
+        guard responder.isAuthenticated, responder.method == .allocate || responder.method == .refresh else {
+            return nil
+        }
+        return configuration.software
+    }
+
+    private static func finish(
+        _ builder: consuming STUNMessageBuilder,
+        _ responder: Responder,
+        into output: inout OutputSpan<UInt8>
+    ) -> Bool {
+        do {
+            _ = try builder.finish(
+                protectedBy: responder.protection,
+                fingerprint: responder.fingerprint,
+                into: &output
+            )
+            return true
+        } catch {
+            return false
+        }
+    }
+}

@@ -1,0 +1,104 @@
+import Bytes
+import NetTypes
+import STUN
+
+/// Refresh (RFC 8656 §8.2) and the end of allocations.
+extension TURNServerEngine {
+    mutating func refresh(
+        _ request: borrowing STUNMessageView,
+        _ handle: SlotHandle,
+        _ context: RequestContext
+    ) {
+        let families: [AddressFamily]
+        let lifetime: TimeSpan
+        do {
+            families = try refreshedFamilies(request, handle)
+            let isDelete = try AllocateWish.seconds(request) == 0
+            lifetime = isDelete ? .zero : try AllocateWish.lifetime(request, configuration.lifetimes)
+        } catch {
+            return fail(context.responder, error.code)
+        }
+        if lifetime == .zero {
+            deletes.note(request.transactionID, from: context.client, at: context.now)
+            for family in families { closeRelay(of: handle, family, at: context.now) }
+        } else {
+            let expires = context.now + lifetime
+            _ = allocations.update(handle) { allocation in
+                for family in families {
+                    guard var relay = allocation.relays[family].open else { continue }
+                    relay.expires = expires
+                    allocation.relays[family] = .open(relay)
+                }
+            }
+        }
+        settle(handle, .deleted, at: context.now)
+        succeed(context.responder) { $0.append(.lifetime, UInt32(clamping: lifetime.seconds), into: &$1) }
+    }
+
+    /// The relayed addresses that a Refresh is for: all, or the one of REQUESTED-ADDRESS-FAMILY (turn 117).
+    private func refreshedFamilies(
+        _ request: borrowing STUNMessageView,
+        _ handle: SlotHandle
+    ) throws(AllocateWish.Refusal) -> [AddressFamily] {
+        let open = AddressFamily.allCases.filter { family in
+            allocations.read(handle) { $0.relays[family].open != nil } ?? false
+        }
+        guard let number = try AllocateWish.byte(request, .requestedAddressFamily, of: 4) else { return open }
+        let family: AddressFamily? = number == 1 ? .ipv4 : number == 2 ? .ipv6 : nil
+        guard let family, open.contains(family) else { throw .init(code: .peerAddressFamilyMismatch) }
+        return [family]
+    }
+
+    private mutating func setTimer(of handle: SlotHandle) {
+        if let deadline = allocations.read(handle, { $0.deadline }) ?? nil { timers.set(handle, to: deadline) }
+    }
+
+    /// Ends what has expired of an allocation whose timer has fired.
+    mutating func expireRelays(of handle: SlotHandle, at now: Instant) {
+        for family in AddressFamily.allCases {
+            let relay = allocations.read(handle) { $0.relays[family].open } ?? nil
+            if let relay, relay.expires <= now { closeRelay(of: handle, family, at: now) }
+        }
+        settle(handle, .expired, at: now)
+    }
+
+    /// Ends an allocation that has no relayed address left; otherwise sets its timer.
+    private mutating func settle(_ handle: SlotHandle, _ reason: AllocationEnd, at now: Instant) {
+        let isOver = allocations.read(handle) { $0.relays.allOpen.isEmpty } ?? true
+        if isOver { end(handle, reason, at: now) } else { setTimer(of: handle) }
+    }
+
+    /// Closes one relayed address with its permissions and channels, and no others (RFC 8656 §8.1).
+    private mutating func closeRelay(of handle: SlotHandle, _ family: AddressFamily, at now: Instant) {
+        guard let relay = allocations.read(handle, { $0.relays[family].open }) ?? nil else { return }
+        removePeers(of: handle, family)
+        _ = allocations.update(handle) { $0.relays[family] = .none }
+        close(relay, at: now)
+    }
+
+    private mutating func close(_ relay: OpenRelay, at now: Instant) {
+        shared.giveBack(relay.lease, at: now)
+        events.append(.closeRelay(token: relay.token))
+    }
+
+    /// Ends an allocation and gives everything back that it holds.
+    mutating func end(_ handle: SlotHandle, _ reason: AllocationEnd, at now: Instant) {
+        for family in AddressFamily.allCases { removePeers(of: handle, family) }
+        guard let allocation = allocations.remove(handle) else { return }
+        clients.remove(allocation.client)
+        timers.remove(handle)
+        for slot in [allocation.relays.ipv4, allocation.relays.ipv6] {
+            switch slot {
+            case .none, .failed: break
+            case .open(let relay): close(relay, at: now)
+            case .opening(let lease, _): giveBack(lease, allocation.pending?.wish ?? .any, at: now)
+            }
+        }
+        shared.release(allocation.account.user)
+        guard let pending = allocation.pending else {
+            return log(.allocationEnded(allocation.summary(at: now), reason))
+        }
+        // The unit for the reserved port had been taken along.
+        if pending.wish == .evenWithNext { shared.release(allocation.account.user) }
+    }
+}
