@@ -13,99 +13,99 @@ public struct AttributeType: RawRepresentable, Hashable, Sendable {
 
 /// STUN itself (RFC 8489 §18.3).
 extension AttributeType {
-    /// MAPPED-ADDRESS
+    /// MAPPED-ADDRESS.
     public static let mappedAddress = AttributeType(rawValue: 0x0001)
-    /// USERNAME
+    /// USERNAME.
     public static let username = AttributeType(rawValue: 0x0006)
-    /// MESSAGE-INTEGRITY
+    /// MESSAGE-INTEGRITY.
     public static let messageIntegrity = AttributeType(rawValue: 0x0008)
-    /// ERROR-CODE
+    /// ERROR-CODE.
     public static let errorCode = AttributeType(rawValue: 0x0009)
-    /// UNKNOWN-ATTRIBUTES
+    /// UNKNOWN-ATTRIBUTES.
     public static let unknownAttributes = AttributeType(rawValue: 0x000A)
-    /// REALM
+    /// REALM.
     public static let realm = AttributeType(rawValue: 0x0014)
-    /// NONCE
+    /// NONCE.
     public static let nonce = AttributeType(rawValue: 0x0015)
-    /// MESSAGE-INTEGRITY-SHA256
+    /// MESSAGE-INTEGRITY-SHA256.
     public static let messageIntegritySHA256 = AttributeType(rawValue: 0x001C)
-    /// PASSWORD-ALGORITHM
+    /// PASSWORD-ALGORITHM.
     public static let passwordAlgorithm = AttributeType(rawValue: 0x001D)
-    /// USERHASH
+    /// USERHASH.
     public static let userhash = AttributeType(rawValue: 0x001E)
-    /// XOR-MAPPED-ADDRESS
+    /// XOR-MAPPED-ADDRESS.
     public static let xorMappedAddress = AttributeType(rawValue: 0x0020)
-    /// PASSWORD-ALGORITHMS
+    /// PASSWORD-ALGORITHMS.
     public static let passwordAlgorithms = AttributeType(rawValue: 0x8002)
-    /// ALTERNATE-DOMAIN
+    /// ALTERNATE-DOMAIN.
     public static let alternateDomain = AttributeType(rawValue: 0x8003)
-    /// SOFTWARE
+    /// SOFTWARE.
     public static let software = AttributeType(rawValue: 0x8022)
-    /// ALTERNATE-SERVER
+    /// ALTERNATE-SERVER.
     public static let alternateServer = AttributeType(rawValue: 0x8023)
-    /// FINGERPRINT
+    /// FINGERPRINT.
     public static let fingerprint = AttributeType(rawValue: 0x8028)
 }
 
 /// TURN (RFC 8656 §18), TURN over TCP (RFC 6062 §6.2), third-party authorization (RFC 7635), mobility (RFC 8016).
 extension AttributeType {
-    /// CHANNEL-NUMBER
+    /// CHANNEL-NUMBER.
     public static let channelNumber = AttributeType(rawValue: 0x000C)
-    /// LIFETIME
+    /// LIFETIME.
     public static let lifetime = AttributeType(rawValue: 0x000D)
-    /// XOR-PEER-ADDRESS
+    /// XOR-PEER-ADDRESS.
     public static let xorPeerAddress = AttributeType(rawValue: 0x0012)
-    /// DATA
+    /// DATA.
     public static let data = AttributeType(rawValue: 0x0013)
-    /// XOR-RELAYED-ADDRESS
+    /// XOR-RELAYED-ADDRESS.
     public static let xorRelayedAddress = AttributeType(rawValue: 0x0016)
-    /// REQUESTED-ADDRESS-FAMILY
+    /// REQUESTED-ADDRESS-FAMILY.
     public static let requestedAddressFamily = AttributeType(rawValue: 0x0017)
-    /// EVEN-PORT
+    /// EVEN-PORT.
     public static let evenPort = AttributeType(rawValue: 0x0018)
-    /// REQUESTED-TRANSPORT
+    /// REQUESTED-TRANSPORT.
     public static let requestedTransport = AttributeType(rawValue: 0x0019)
-    /// DONT-FRAGMENT
+    /// DONT-FRAGMENT.
     public static let dontFragment = AttributeType(rawValue: 0x001A)
-    /// ACCESS-TOKEN
+    /// ACCESS-TOKEN.
     public static let accessToken = AttributeType(rawValue: 0x001B)
-    /// RESERVATION-TOKEN
+    /// RESERVATION-TOKEN.
     public static let reservationToken = AttributeType(rawValue: 0x0022)
-    /// CONNECTION-ID
+    /// CONNECTION-ID.
     public static let connectionID = AttributeType(rawValue: 0x002A)
-    /// ADDITIONAL-ADDRESS-FAMILY
+    /// ADDITIONAL-ADDRESS-FAMILY.
     public static let additionalAddressFamily = AttributeType(rawValue: 0x8000)
-    /// ADDRESS-ERROR-CODE
+    /// ADDRESS-ERROR-CODE.
     public static let addressErrorCode = AttributeType(rawValue: 0x8001)
-    /// ICMP
+    /// ICMP.
     public static let icmp = AttributeType(rawValue: 0x8004)
-    /// THIRD-PARTY-AUTHORIZATION
+    /// THIRD-PARTY-AUTHORIZATION.
     public static let thirdPartyAuthorization = AttributeType(rawValue: 0x802E)
-    /// MOBILITY-TICKET
+    /// MOBILITY-TICKET.
     public static let mobilityTicket = AttributeType(rawValue: 0x8030)
 }
 
 /// ICE (RFC 8445 §16.1) and NAT behaviour discovery (RFC 5780 §9.1).
 extension AttributeType {
-    /// CHANGE-REQUEST
+    /// CHANGE-REQUEST.
     public static let changeRequest = AttributeType(rawValue: 0x0003)
-    /// PRIORITY
+    /// PRIORITY.
     public static let priority = AttributeType(rawValue: 0x0024)
-    /// USE-CANDIDATE
+    /// USE-CANDIDATE.
     public static let useCandidate = AttributeType(rawValue: 0x0025)
-    /// PADDING
+    /// PADDING.
     public static let padding = AttributeType(rawValue: 0x0026)
-    /// RESPONSE-PORT
+    /// RESPONSE-PORT.
     public static let responsePort = AttributeType(rawValue: 0x0027)
-    /// CACHE-TIMEOUT
+    /// CACHE-TIMEOUT.
     public static let cacheTimeout = AttributeType(rawValue: 0x8027)
-    /// ICE-CONTROLLED
+    /// ICE-CONTROLLED.
     public static let iceControlled = AttributeType(rawValue: 0x8029)
-    /// ICE-CONTROLLING
+    /// ICE-CONTROLLING.
     public static let iceControlling = AttributeType(rawValue: 0x802A)
-    /// RESPONSE-ORIGIN
+    /// RESPONSE-ORIGIN.
     public static let responseOrigin = AttributeType(rawValue: 0x802B)
-    /// OTHER-ADDRESS
+    /// OTHER-ADDRESS.
     public static let otherAddress = AttributeType(rawValue: 0x802C)
 }
 

@@ -53,7 +53,9 @@ public enum CredentialField: String, Hashable, Sendable {
     case secret
 }
 
-/// Why a credential cannot be used. Says what is wrong, never what the credential is.
+/// Why a credential cannot be used.
+///
+/// Says what is wrong, never what the credential is.
 public enum CredentialError: Error, Hashable, Sendable {
     /// There is nothing in it.
     case empty(CredentialField)

@@ -15,7 +15,9 @@ public struct RESTCredentials: Hashable, Sendable {
     public let expiryUnixSeconds: UInt64
 }
 
-/// A secret that call service and TURN server share. Several may be valid at once, so that they can be changed.
+/// A secret that call service and TURN server share.
+///
+/// Several may be valid at once, so that they can be changed.
 public struct RESTSecret: Sendable {
     /// How many bytes a secret has at least.
     public static let minimumByteCount = 8
@@ -76,7 +78,9 @@ public struct RESTSecret: Sendable {
 public struct RESTUsername: Hashable, Sendable {
     /// When the credential ends, in seconds since 1970.
     public let expiryUnixSeconds: UInt64
-    /// Where the user id stands in the name: what quotas count by (turn 209). Empty if the name has no colon.
+    /// Where the user id stands in the name: what quotas count by (turn 209).
+    ///
+    /// Empty if the name has no colon.
     public let userID: Range<Int>
 
     /// Takes a name apart; `nil` if it does not begin with decimal digits of a time, then a colon or the end (turn 208).

@@ -7,9 +7,9 @@ public struct RelayedTransport: RawRepresentable, Hashable, Sendable {
     @inlinable
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// UDP
+    /// UDP.
     public static let udp = RelayedTransport(rawValue: 17)
-    /// TCP (RFC 6062 §4.1)
+    /// TCP (RFC 6062 §4.1).
     public static let tcp = RelayedTransport(rawValue: 6)
 }
 
