@@ -1,4 +1,5 @@
 import Bytes
+import Diagnostics
 import NetTypes
 import TURNServer
 import Transport
@@ -17,7 +18,7 @@ extension RelayShard {
                 remote: packets.source(of: index),
                 local: SocketAddress(packets.destination(of: index).ip, port: name.localAddress.port)
             )
-            switch engine.receive(packets.payload(of: index), from: client, at: now) {
+            switch Self.receive(packets, index, from: client, &engine, at: now) {
             case .relay(let transmit): relayPacket(index, transmit)
             case .accepted: drainEngine(at: now)
             case .ignored: break
@@ -33,19 +34,50 @@ extension RelayShard {
                 drops.count(.oversizedDatagram)
                 continue
             }
-            let source = packets.source(of: index)
-            let payload = packets.payloadRange(of: index)
-            var packet = packets.packet(at: index)
-            let outcome = engine.receiveFromPeer(&packet, payload: payload, relay: id, source: source, at: now)
-            guard case .deliver(let client, let bytes) = outcome else { continue }
-            if client.transport.isStream {
-                let handle = SlotHandle(bits: client.connection)
-                let result = Self.enqueueMedia(packet.span.extracting(bytes), on: &streams, handle, softLimit)
-                finishWrite(result, handle)
-            } else if let route = route(to: client) {
-                enqueue(packet: index, bytes, route)
+            switch Self.frame(&packets, index, from: id, &engine, &streams, softLimit, at: now) {
+            case .none: break
+            case .datagram(let client, let bytes):
+                if let route = route(to: client) { enqueue(packet: index, bytes, route) }
+            case .stream(let handle, let result): finishWrite(result, handle)
             }
         }
+    }
+
+    // These two take the shard's parts one by one: a span of one part would otherwise bar access to all others.
+
+    private static func receive(
+        _ packets: borrowing DatagramReceiveBatch,
+        _ index: Int,
+        from client: ClientTuple,
+        _ engine: inout TURNServerEngine,
+        at now: Instant
+    ) -> ClientDisposition {
+        engine.receive(packets.payload(of: index), from: client, at: now)
+    }
+
+    private enum PeerOutcome {
+        case none
+        case datagram(ClientTuple, Range<Int>)
+        case stream(SlotHandle, StreamWriteResult?)
+    }
+
+    private static func frame(
+        _ packets: inout DatagramReceiveBatch,
+        _ index: Int,
+        from relay: RelayID,
+        _ engine: inout TURNServerEngine,
+        _ streams: inout SlotPool<RelayStream>,
+        _ softLimit: Int,
+        at now: Instant
+    ) -> PeerOutcome {
+        let source = packets.source(of: index)
+        let payload = packets.payloadRange(of: index)
+        var packet = packets.packet(at: index)
+        let outcome = engine.receiveFromPeer(&packet, payload: payload, relay: relay, source: source, at: now)
+        guard case .deliver(let client, let bytes) = outcome else { return .none }
+        guard client.transport.isStream else { return .datagram(client, bytes) }
+        let handle = SlotHandle(bits: client.connection)
+        return .stream(handle, enqueueMedia(packet.span.extracting(bytes), on: &streams, handle, softLimit))
     }
 
     /// Reads what waits at a socket into the batch, which is emptied first if it is full.

@@ -1,5 +1,6 @@
 import Bytes
 import Diagnostics
+import EventLoop
 import NetTypes
 import TURNServer
 import Transport
@@ -85,16 +86,16 @@ extension RelayShard {
             let socket = try UDPSocket(boundTo: request.local, options: options)
             let descriptor = socket.descriptor
             guard let handle = relays.insert(RelaySocket(socket: socket, id: request.id)) else {
-                return engine.relayOpenFailed(request, addressInUse: false, at: now)
+                return engine.relayOpenFailed(request.id, addressInUse: false, at: now)
             }
             guard (try? poller.add(descriptor, token: Self.token(.relay, handle), interest: .read)) != nil else {
                 _ = relays.remove(handle)
-                return engine.relayOpenFailed(request, addressInUse: false, at: now)
+                return engine.relayOpenFailed(request.id, addressInUse: false, at: now)
             }
-            engine.relayOpened(request, token: handle.bits, at: now)
+            engine.relayOpened(request.id, token: handle.bits, at: now)
         } catch {
             if !error.isAddressInUse { logger.warning("No relay socket.", ["error": .text("\(error)")]) }
-            engine.relayOpenFailed(request, addressInUse: error.isAddressInUse, at: now)
+            engine.relayOpenFailed(request.id, addressInUse: error.isAddressInUse, at: now)
         }
     }
 

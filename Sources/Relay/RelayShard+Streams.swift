@@ -1,5 +1,6 @@
 import Bytes
 import Crypto
+import Diagnostics
 import EventLoop
 import NetTypes
 import TURN
@@ -227,7 +228,9 @@ extension RelayShard {
 
     /// Puts the stream's present deadline into the queue, for when it has become earlier.
     mutating func scheduleStream(_ handle: SlotHandle) {
-        guard let deadline = streams.read(handle, { $0.deadline(configuration) }), deadline != .distantFuture else { return }
+        guard let deadline = streams.read(handle, { $0.deadline(configuration) }), deadline != .distantFuture else {
+            return
+        }
         streamDeadlines.push(handle, at: deadline)
     }
 

@@ -67,29 +67,34 @@ struct RelayShard: ~Copyable {
     var nextReport = Instant.zero
     var stopsAt: Instant?
 
-    /// Opens the shard's listeners.
-    ///
-    /// - Throws: `SocketError` if an address cannot be used; other errors only for lack of descriptors.
+    /// Makes a shard that does not listen yet.
     init(
         _ configuration: RelayConfiguration,
         engine: consuming TURNServerEngine,
+        poller: consuming Poller,
         mailbox: Mailbox<Command>,
         report: RelayReport,
         logger: Logger
-    ) throws {
+    ) {
         self.configuration = configuration
         self.engine = engine
         self.mailbox = mailbox
         self.report = report
         self.logger = logger
         tls = configuration.tls
-        poller = try Poller()
+        self.poller = poller
         udpListeners = SlotPool(limit: 64)
         streamListeners = SlotPool(limit: 64)
         streams = SlotPool(limit: min(configuration.streams, 1 << 23))
         relays = SlotPool(limit: 1 << 23)
         response.reserveCapacity(Self.responseBytes)
         input.reserveCapacity(StreamFraming.maximumFrameByteCount + Self.readBytes)
+    }
+
+    /// Opens the listeners.
+    ///
+    /// - Throws: `SocketError` if an address cannot be used, `SystemError` for lack of descriptors.
+    mutating func open() throws {
         try poller.add(mailbox.descriptor, token: Self.token(.mailbox), interest: .read)
         for listener in configuration.listeners {
             if listener.transport == .udp { try openUDP(listener.address) } else { try openStreamListener(listener) }

@@ -1,7 +1,6 @@
 public import Diagnostics
 public import NetTypes
 public import TURNServer
-public import Transport
 
 /// What the shards of a relay service have done, summed; taken about once a second.
 public struct RelaySnapshot: Sendable {
@@ -53,17 +52,55 @@ public struct RelaySnapshot: Sendable {
             label: "direction",
             [("to_peer", sum { $0.traffic.bytesToPeers }), ("to_client", sum { $0.traffic.bytesToClient })]
         )
-        page.add(.counter, "floe_turn_requests_total", "Requests.", label: "method", sum { $0.requests.map { ($0.name, $0.count) } })
+        page.add(
+            .counter,
+            "floe_turn_requests_total",
+            "Requests.",
+            label: "method",
+            sum { $0.requests.map { ($0.name, $0.count) } }
+        )
         page.add(.counter, "floe_turn_successes_total", "Success responses.", sum { $0.successes })
-        page.add(.counter, "floe_turn_errors_total", "Error responses.", label: "code", sum { $0.errors.map { ("\($0.code)", $0.count) } })
-        page.add(.counter, "floe_turn_drops_total", "Messages dropped.", label: "reason", sum { $0.drops.map { ($0.name, $0.count) } })
-        func sorted(_ counts: [String: UInt64]) -> [(String, UInt64)] { counts.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
+        page.add(
+            .counter,
+            "floe_turn_errors_total",
+            "Error responses.",
+            label: "code",
+            sum { $0.errors.map { ("\($0.code)", $0.count) } }
+        )
+        page.add(
+            .counter,
+            "floe_turn_drops_total",
+            "Messages dropped.",
+            label: "reason",
+            sum { $0.drops.map { ($0.name, $0.count) } }
+        )
+        func sorted(_ counts: [String: UInt64]) -> [(String, UInt64)] {
+            counts.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        }
         func byTransport(_ counts: [TransportProtocol: UInt64]) -> [(String, UInt64)] {
             [TransportProtocol.tcp, .tls].map { ($0.description, counts[$0] ?? 0) }
         }
         page.add(.gauge, "floe_turn_streams", "Open client streams.", label: "transport", byTransport(streams))
-        page.add(.counter, "floe_turn_streams_total", "Client streams accepted.", label: "transport", byTransport(acceptedStreams))
-        page.add(.counter, "floe_turn_driver_drops_total", "Messages and streams dropped by the driver.", label: "reason", sorted(drops))
-        page.add(.counter, "floe_turn_send_errors_total", "Datagrams that the kernel refused.", label: "reason", sorted(sendErrors))
+        page.add(
+            .counter,
+            "floe_turn_streams_total",
+            "Client streams accepted.",
+            label: "transport",
+            byTransport(acceptedStreams)
+        )
+        page.add(
+            .counter,
+            "floe_turn_driver_drops_total",
+            "Messages and streams dropped by the driver.",
+            label: "reason",
+            sorted(drops)
+        )
+        page.add(
+            .counter,
+            "floe_turn_send_errors_total",
+            "Datagrams that the kernel refused.",
+            label: "reason",
+            sorted(sendErrors)
+        )
     }
 }

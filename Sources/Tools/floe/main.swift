@@ -1,4 +1,0 @@
-import Glibc
-import Server
-
-exit(Floe.run(Array(CommandLine.arguments.dropFirst())))
