@@ -13,6 +13,9 @@ static const unsigned char call_css[] = {
 static const unsigned char call_js[] = {
 #embed "../CallPage/www/call.js"
 };
+static const unsigned char candidates_js[] = {
+#embed "../CallPage/www/candidates.js"
+};
 static const unsigned char chat_js[] = {
 #embed "../CallPage/www/chat.js"
 };
@@ -58,11 +61,20 @@ static const unsigned char peer_js[] = {
 static const unsigned char problems_js[] = {
 #embed "../CallPage/www/problems.js"
 };
+static const unsigned char protocol_js[] = {
+#embed "../CallPage/www/protocol.js"
+};
 static const unsigned char recovery_js[] = {
 #embed "../CallPage/www/recovery.js"
 };
 static const unsigned char report_js[] = {
 #embed "../CallPage/www/report.js"
+};
+static const unsigned char senders_js[] = {
+#embed "../CallPage/www/senders.js"
+};
+static const unsigned char sequence_js[] = {
+#embed "../CallPage/www/sequence.js"
 };
 static const unsigned char signaling_js[] = {
 #embed "../CallPage/www/signaling.js"
@@ -70,17 +82,24 @@ static const unsigned char signaling_js[] = {
 static const unsigned char statistics_js[] = {
 #embed "../CallPage/www/statistics.js"
 };
+static const unsigned char tile_js[] = {
+#embed "../CallPage/www/tile.js"
+};
 static const unsigned char tiles_js[] = {
 #embed "../CallPage/www/tiles.js"
 };
 static const unsigned char timeline_js[] = {
 #embed "../CallPage/www/timeline.js"
 };
+static const unsigned char timers_js[] = {
+#embed "../CallPage/www/timers.js"
+};
 
 static const floe_page_file page_files[] = {
     {"base.css", "text/css; charset=utf-8", base_css, sizeof base_css},
     {"call.css", "text/css; charset=utf-8", call_css, sizeof call_css},
     {"call.js", "text/javascript; charset=utf-8", call_js, sizeof call_js},
+    {"candidates.js", "text/javascript; charset=utf-8", candidates_js, sizeof candidates_js},
     {"chat.js", "text/javascript; charset=utf-8", chat_js, sizeof chat_js},
     {"chatview.js", "text/javascript; charset=utf-8", chatview_js, sizeof chatview_js},
     {"details.js", "text/javascript; charset=utf-8", details_js, sizeof details_js},
@@ -96,12 +115,17 @@ static const floe_page_file page_files[] = {
     {"panels.js", "text/javascript; charset=utf-8", panels_js, sizeof panels_js},
     {"peer.js", "text/javascript; charset=utf-8", peer_js, sizeof peer_js},
     {"problems.js", "text/javascript; charset=utf-8", problems_js, sizeof problems_js},
+    {"protocol.js", "text/javascript; charset=utf-8", protocol_js, sizeof protocol_js},
     {"recovery.js", "text/javascript; charset=utf-8", recovery_js, sizeof recovery_js},
     {"report.js", "text/javascript; charset=utf-8", report_js, sizeof report_js},
+    {"senders.js", "text/javascript; charset=utf-8", senders_js, sizeof senders_js},
+    {"sequence.js", "text/javascript; charset=utf-8", sequence_js, sizeof sequence_js},
     {"signaling.js", "text/javascript; charset=utf-8", signaling_js, sizeof signaling_js},
     {"statistics.js", "text/javascript; charset=utf-8", statistics_js, sizeof statistics_js},
+    {"tile.js", "text/javascript; charset=utf-8", tile_js, sizeof tile_js},
     {"tiles.js", "text/javascript; charset=utf-8", tiles_js, sizeof tiles_js},
     {"timeline.js", "text/javascript; charset=utf-8", timeline_js, sizeof timeline_js},
+    {"timers.js", "text/javascript; charset=utf-8", timers_js, sizeof timers_js},
 };
 
 size_t floe_page_file_count(void) { return sizeof page_files / sizeof page_files[0]; }

@@ -52,6 +52,8 @@ public struct HTTPStatus: RawRepresentable, Hashable, Sendable {
     public static let unsupportedMediaType = HTTPStatus(rawValue: 415)
     /// 417: the Expect field asks for something unknown.
     public static let expectationFailed = HTTPStatus(rawValue: 417)
+    /// 421: this server does not answer for that host here.
+    public static let misdirectedRequest = HTTPStatus(rawValue: 421)
     /// 426: only with another protocol, named in Upgrade.
     public static let upgradeRequired = HTTPStatus(rawValue: 426)
     /// 429: too many requests (RFC 6585 §4).
@@ -79,7 +81,7 @@ public struct HTTPStatus: RawRepresentable, Hashable, Sendable {
         308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
         405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 411: "Length Required",
         412: "Precondition Failed", 413: "Content Too Large", 414: "URI Too Long", 415: "Unsupported Media Type",
-        417: "Expectation Failed", 426: "Upgrade Required", 429: "Too Many Requests",
+        417: "Expectation Failed", 421: "Misdirected Request", 426: "Upgrade Required", 429: "Too Many Requests",
         431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
         503: "Service Unavailable", 505: "HTTP Version Not Supported",
     ]

@@ -2,16 +2,18 @@
 
 import { Conversation } from './chat.js';
 import { Peer } from './peer.js';
+import { limitVideo, replaceTrack } from './senders.js';
 import { Statistics } from './statistics.js';
-import { Timeline, startClock } from './timeline.js';
+import { Timeline, now, startClock } from './timeline.js';
 
 const lingerAfterTimeout = 15_000;
 const lingerAfterRejoin = 20_000;
-const statePeriod = 250;
+const stateDelay = 50;
 
 /** One other person, with everything that belongs to them. `left` is set when signaling says that they are gone. */
 class Member {
   left = false;
+  leftAt = 0;
   media = { microphone: true, camera: true, screen: false };
 
   constructor(peer) {
@@ -21,6 +23,11 @@ class Member {
     this.statistics = new Statistics(peer);
     this.conversation = new Conversation();
   }
+}
+
+/** Whether a new member is the same person as one who lost their session: the same id, or the name come back. */
+function replaces(member, old) {
+  return member.id === old.id || (member.name === old.name && member.peer.createdAt >= old.leftAt);
 }
 
 /**
@@ -59,7 +66,7 @@ export class Call extends EventTarget {
     for (const type of ['unreachable', 'refused']) on(type, (detail) => this.#emit(type, detail));
     on('ended', (detail) => { this.timeline.mark('ended', detail.code); this.#emit('ended', detail); });
     media.addEventListener('track', ({ detail }) => {
-      for (const { peer } of this.everyone) peer.replaceTrack(detail.kind, detail.track);
+      for (const { peer } of this.everyone) replaceTrack(peer, detail.kind, detail.track);
       this.#boundVideo();
     });
     media.addEventListener('change', () => this.#tellState());
@@ -89,13 +96,17 @@ export class Call extends EventTarget {
     this.active = false;
   }
 
-  /** With relay only, no packet goes directly from browser to browser. Takes effect at once, by an ICE restart. */
+  /**
+   * With relay only, no packet goes directly from browser to browser. A mere ICE restart would keep the direct path
+   * until a relay is found, so running connections are made anew.
+   */
   setRelayOnly(relayOnly) {
     if (this.relayOnly === relayOnly) return;
     this.relayOnly = relayOnly;
     for (const { peer } of this.members.values()) {
-      if (peer.pc?.remoteDescription) peer.restartICE('relayOnly');
-      else peer.reconfigure();
+      if (!peer.pc?.remoteDescription) peer.reconfigure();
+      else if (relayOnly) peer.startOver();
+      else peer.restartICE('relayOnly');
     }
   }
 
@@ -199,7 +210,7 @@ export class Call extends EventTarget {
     if (member.peer.isConnected) {
       if (this.members.get(member.id) === member) {
         this.#emit('recovered', { member });
-        for (const old of this.#lingering) if (old.id === member.id || old.name === member.name) this.#remove(old);
+        for (const old of this.#lingering) if (replaces(member, old)) this.#remove(old);
         this.#boundVideo();
       }
     } else if (this.#lingering.has(member) && ['failed', 'closed'].includes(member.peer.pc?.connectionState)) {
@@ -211,6 +222,7 @@ export class Call extends EventTarget {
   #linger(member, time) {
     this.members.delete(member.id);
     member.left = true;
+    member.leftAt = now();
     member.peer.recovery.stop();
     if (!member.peer.isConnected) {
       this.#remove(member);
@@ -246,14 +258,14 @@ export class Call extends EventTarget {
     clearTimeout(this.#stateTimer);
     this.#stateTimer = setTimeout(() => {
       for (const { conversation } of this.everyone) conversation.sendState(this.#ownState());
-    }, statePeriod / 5);
+    }, stateDelay);
   }
 
   /** The uplink is shared by all: less for each, the more there are. */
   #boundVideo() {
     const count = Math.max(1, this.members.size);
     const each = this.media.screen ? 2_500_000 : [2_000_000, 1_200_000, 800_000, 600_000, 450_000][Math.min(count, 5) - 1];
-    for (const { peer } of this.members.values()) if (peer.isConnected) peer.limitVideo(each);
+    for (const { peer } of this.members.values()) if (peer.isConnected) limitVideo(peer, each);
   }
 
   #watchNetwork() {

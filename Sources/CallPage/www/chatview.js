@@ -173,6 +173,7 @@ export class ChatView {
     this.#urls.push(picture);
     const image = element('img', { src: picture, alt: `Preview of ${transfer.name}`, className: 'file-preview' });
     image.addEventListener('error', () => image.remove());
+    image.addEventListener('load', () => { this.#log.scrollTop = this.#log.scrollHeight; });
     row.box.after(image);
   }
 

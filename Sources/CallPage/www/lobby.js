@@ -81,7 +81,7 @@ export class Lobby {
     if (shown !== wantedTrack) video.srcObject = wantedTrack ? new MediaStream([wantedTrack]) : null;
     video.hidden = !camera;
     $('preview-empty').hidden = Boolean(camera);
-    $('preview-words').textContent = wanted.video ? 'No picture from a camera' : 'Your camera is off';
+    $('preview-words').textContent = wanted.video ? 'No picture from a camera yet' : 'Your camera is off';
     this.#listDevices('audio', 'microphone');
     this.#listDevices('video', 'camera');
     this.#measure(inLobby ? this.#media.microphone : null);

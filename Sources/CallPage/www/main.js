@@ -3,11 +3,11 @@
 import { Call } from './call.js';
 import { ChatView } from './chatview.js';
 import { DetailsView } from './details.js';
-import { $, copyText, remembered, sleep } from './dom.js';
+import { $, copyText, icon, remembered, sleep } from './dom.js';
 import { Lobby, readAddress, roomLink, showToggles } from './lobby.js';
 import { Media } from './media.js';
 import { Panels } from './panels.js';
-import { Problems, diagnose } from './problems.js';
+import { Problems, diagnose, everybody, subjectOf } from './problems.js';
 import { makeReport } from './report.js';
 import { Signaling } from './signaling.js';
 import { Stage } from './tiles.js';
@@ -118,7 +118,7 @@ function showCall(room) {
   chat.clear();
   lobby.show();
   stage.open(lobby.name);
-  $('hang-up').focus({ preventScroll: true });
+  $('room-title').focus({ preventScroll: true });
 }
 
 function showLobby(words) {
@@ -150,6 +150,7 @@ function leave(words) {
 function setRelayOnly(relayOnly) {
   $('relay-only').checked = relayOnly;
   $('relay-only-lobby').checked = relayOnly;
+  problems.solveSubject(everybody);
   call.setRelayOnly(relayOnly);
 }
 
@@ -196,7 +197,7 @@ media.addEventListener('change', () => {
   $('share-screen').title = sharing ? 'Stop sharing' : 'Share screen';
 });
 media.addEventListener('problem', ({ detail }) => problems.show(detail.code));
-media.addEventListener('solved', ({ detail }) => problems.solveKind(detail.kind === 'audio' ? 'microphone' : 'camera'));
+media.addEventListener('solved', ({ detail }) => problems.solveKind('devices', detail.kind === 'audio' ? 'microphone' : 'camera'));
 
 call.addEventListener('members', showStatus);
 call.addEventListener('signaling', showStatus);
@@ -206,7 +207,7 @@ call.addEventListener('signaling', ({ detail }) => {
 });
 call.addEventListener('member-added', ({ detail }) => { if (call.active) chat.addNotice(`${detail.member.name} is here`); });
 call.addEventListener('member-removed', ({ detail: { member } }) => {
-  problems.solveSubject(member.id);
+  solved(member);
   if (call.active && !call.members.has(member.id)) chat.addNotice(`${member.name} left`);
 });
 
@@ -241,12 +242,23 @@ call.addEventListener('stalled', ({ detail: { member, reason } }) => {
   const { code, values } = diagnose(peer, {
     signalingConnected: signaling.isConnected, iceServers: call.iceServers, relayOnly: call.relayOnly,
   });
-  const gone = problems.report.length;
-  problems.solveSubject(member.id);
-  problems.show(code, { subject: member.id, values, action: { label: 'Try again', perform: () => call.tryAgain() } });
-  if (problems.report.length !== gone) showStatus();
+  const subject = subjectOf(code, member.id);
+  if (subject === everybody) values.name = list(waitedFor());
+  problems.solveSubject(member.id, code);
+  problems.show(code, { subject, values, action: { label: 'Try again', perform: () => call.tryAgain() } });
+  showStatus();
 });
-call.addEventListener('recovered', ({ detail: { member } }) => problems.solveSubject(member.id));
+
+/** The names of those who are in the room but not connected. */
+function waitedFor() {
+  return [...call.members.values()].filter(({ peer }) => !peer.isConnected).map(({ name }) => name);
+}
+
+function solved(member) {
+  problems.solveSubject(member.id);
+  if (waitedFor().length === 0) problems.solveSubject(everybody);
+}
+call.addEventListener('recovered', ({ detail: { member } }) => solved(member));
 stage.onblocked = () => problems.show('autoplay', { action: { label: 'Play sound', perform: () => stage.playAll() } });
 
 setInterval(async () => {
@@ -259,6 +271,7 @@ setInterval(async () => {
 
 // MARK: the beginning
 
+for (const holder of document.querySelectorAll('[data-icon]')) holder.prepend(icon(holder.dataset.icon));
 showToggles(media);
 if (address.relayOnly) setRelayOnly(true);
 devices();

@@ -20,7 +20,7 @@ function problemCode(error, kind) {
  * The person's own media.
  *
  * Events: `change` (tracks, states or devices changed), `track` ({kind, track}: send this instead, `null` for nothing),
- * `problem` ({code, kind}), `solved` ({kind}).
+ * `problem` ({code}), `solved` ({kind}).
  */
 export class Media extends EventTarget {
   /** What the person wants, whether or not a device is there. */
@@ -64,7 +64,7 @@ export class Media extends EventTarget {
   /** Gets what is wanted and not there yet. Is fulfilled in every case; failures are `problem` events. */
   async start() {
     if (!navigator.mediaDevices?.getUserMedia) {
-      if (this.wanted.audio || this.wanted.video) this.#emit('problem', { code: 'insecureContext', kind: 'any' });
+      if (this.wanted.audio || this.wanted.video) this.#emit('problem', { code: 'insecureContext' });
       this.#emit('change');
       return;
     }
@@ -76,9 +76,9 @@ export class Media extends EventTarget {
       const stream = await both;
       this.#pending = { audio: null, video: null };
       if (stream) this.#take(stream);
-      else await Promise.all(missing.map((kind) => this.#getOne(kind)));
+      else await this.#getEach(missing);
     } else {
-      await Promise.all([...missing.map((kind) => this.#getOne(kind)), this.#pending.audio, this.#pending.video]);
+      await Promise.all([this.#getEach(missing), this.#pending.audio, this.#pending.video]);
     }
     await this.#listDevices();
   }
@@ -104,7 +104,7 @@ export class Media extends EventTarget {
     remembered.set(`${kind}-device`, deviceID);
     if (!this.wanted[kind]) return;
     this.#drop(kind);
-    await this.#getOne(kind);
+    await this.#getEach([kind]);
     await this.#listDevices();
   }
 
@@ -125,7 +125,7 @@ export class Media extends EventTarget {
       this.#emit('change');
     } catch (error) {
       // Closing the browser's own question is a decision, not a problem.
-      if (error.name !== 'NotAllowedError') this.#emit('problem', { code: 'screenFailed', kind: 'screen' });
+      if (error.name !== 'NotAllowedError') this.#emit('problem', { code: 'screenFailed' });
     }
   }
 
@@ -159,14 +159,23 @@ export class Media extends EventTarget {
     return navigator.mediaDevices.getUserMedia(constraints);
   }
 
+  /** Gets each kind alone, and says which could not be had, in one sentence where one will do. */
+  async #getEach(kinds) {
+    const codes = (await Promise.all(kinds.map((kind) => this.#getOne(kind)))).filter(Boolean);
+    const [both] = codes.map((code) => code.replace(/^(microphone|camera)/, 'devices'));
+    const same = codes.length === 2 && (both === 'devicesDenied' || both === 'devicesMissing') && codes[1].endsWith(both.slice(7));
+    for (const code of same ? [both] : codes) this.#emit('problem', { code });
+    if (codes.length > 0) this.#emit('change');
+  }
+
   async #getOne(kind) {
     try {
       const stream = this.#get([kind]);
       this.#pending[kind] = stream.catch(() => null);
       this.#take(await stream);
+      return null;
     } catch (error) {
-      this.#emit('problem', { code: problemCode(error, kind), kind });
-      this.#emit('change');
+      return problemCode(error, kind);
     } finally {
       this.#pending[kind] = null;
     }
@@ -186,7 +195,7 @@ export class Media extends EventTarget {
       track.addEventListener('ended', () => {
         if (this.#tracks[kind] !== track) return;
         this.#drop(kind);
-        this.#emit('problem', { code: kind === 'audio' ? 'microphoneEnded' : 'cameraEnded', kind });
+        this.#emit('problem', { code: kind === 'audio' ? 'microphoneEnded' : 'cameraEnded' });
         this.#emit('change');
       });
       this.#emit('solved', { kind });

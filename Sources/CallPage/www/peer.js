@@ -1,29 +1,13 @@
 // One other person: an RTCPeerConnection with perfect negotiation, trickle ICE and a data channel.
 
-import { Timeline, now } from './timeline.js';
+import { fingerprint, listCandidate, listCandidates } from './candidates.js';
 import { Recovery } from './recovery.js';
+import { Timeline, now } from './timeline.js';
 
 const longestQueue = 256;
 const answerTimeout = 5_000;
 const mostOfferRepeats = 4;
 const mostErrors = 60;
-
-/** The first certificate fingerprint of a description: another one means another connection. */
-function fingerprint(sdp) {
-  return /^a=fingerprint:(.*)$/m.exec(sdp ?? '')?.[1]?.trim();
-}
-
-/** What the report and the details panel say about a candidate. */
-export function describeCandidate(candidate) {
-  return {
-    type: candidate.candidateType ?? candidate.type ?? 'unknown',
-    protocol: candidate.protocol ?? '',
-    address: (candidate.address || candidate.ip || '').replace(/^\[|\]$/g, ''),
-    port: candidate.port ?? 0,
-    relayProtocol: candidate.relayProtocol || null,
-    url: candidate.url || null,
-  };
-}
 
 /**
  * The connection to one peer of the room.
@@ -85,7 +69,7 @@ export class Peer extends EventTarget {
     this.recovery.watch();
   }
 
-  /** Starts again from nothing, after restarts of ICE alone did not help. */
+  /** Starts again from nothing, where a restart of ICE alone does not help. */
   startOver() {
     this.timeline.mark('startedOver');
     this.offer();
@@ -100,6 +84,9 @@ export class Peer extends EventTarget {
     const pc = new RTCPeerConnection(this.#options.configuration());
     this.pc = pc;
     this.gathered = false;
+    this.localCandidates = [];
+    this.remoteCandidates = [];
+    this.candidateErrors = [];
     this.#makingOffer = this.#ignoringOffer = false;
     this.#queue = [];
     const on = (type, action) => pc.addEventListener(type, (event) => {
@@ -153,17 +140,9 @@ export class Peer extends EventTarget {
   #foundLocal(candidate) {
     if (candidate?.candidate) {
       this.timeline.markOnce('firstLocalCandidate');
-      this.#list(this.localCandidates, candidate);
+      listCandidate(this.localCandidates, candidate);
     }
     this.#options.signaling.sendCandidate(this.id, candidate ? candidate.toJSON() : null);
-  }
-
-  #list(candidates, candidate) {
-    const described = describeCandidate(candidate);
-    const same = (known) => known.type === described.type && known.protocol === described.protocol
-      && known.address === described.address && known.port === described.port
-      && known.relayProtocol === described.relayProtocol;
-    if (candidates.length < longestQueue && !candidates.some(same)) candidates.push({ ...described, at: now() });
   }
 
   #candidateFailed({ errorCode, errorText, url, address, port }) {
@@ -187,7 +166,7 @@ export class Peer extends EventTarget {
     }
     if (candidate?.candidate) {
       this.timeline.markOnce('firstRemoteCandidate');
-      this.#list(this.remoteCandidates, new RTCIceCandidate(candidate));
+      listCandidate(this.remoteCandidates, new RTCIceCandidate(candidate));
     }
     try {
       await this.pc.addIceCandidate(candidate ?? undefined);
@@ -259,8 +238,7 @@ export class Peer extends EventTarget {
     this.timeline.mark('answerReceived');
     await this.pc.setRemoteDescription(answer);
     this.offersUnanswered = 0;
-    this.#noteCandidates(answer.sdp);
-    await this.#unqueue();
+    await this.#unqueue(answer);
   }
 
   async #answer(offer) {
@@ -285,8 +263,7 @@ export class Peer extends EventTarget {
     await pc.setLocalDescription();
     if (pc !== this.pc) return;
     this.#sendLocal(pc.localDescription);
-    this.#noteCandidates(offer.sdp);
-    await this.#unqueue();
+    await this.#unqueue(offer);
   }
 
   #rebuild() {
@@ -296,16 +273,10 @@ export class Peer extends EventTarget {
     this.#emit('change');
   }
 
-  #noteCandidates(sdp) {
-    for (const [, candidate] of sdp.matchAll(/^a=(candidate:.*)$/gm)) {
-      this.timeline.markOnce('firstRemoteCandidate');
-      try {
-        this.#list(this.remoteCandidates, new RTCIceCandidate({ candidate, sdpMid: '0' }));
-      } catch { /* a kind this browser does not know */ }
-    }
-  }
-
-  async #unqueue() {
+  /** Takes the candidates that the description carried, and those that came before it. */
+  async #unqueue({ sdp }) {
+    listCandidates(this.remoteCandidates, sdp);
+    if (this.remoteCandidates.length > 0) this.timeline.markOnce('firstRemoteCandidate');
     const waiting = this.#queue;
     this.#queue = [];
     for (const candidate of waiting) await this.#addCandidate(candidate);
@@ -329,25 +300,6 @@ export class Peer extends EventTarget {
     this.timeline.mark('iceRestart', reason);
     this.reconfigure();
     this.pc.restartIce();
-  }
-
-  /** Sends another track of a kind, or nothing. */
-  async replaceTrack(kind, track) {
-    for (const transceiver of this.pc?.getTransceivers() ?? []) {
-      if (transceiver.receiver.track.kind !== kind || transceiver.stopped) continue;
-      try { await transceiver.sender.replaceTrack(track); } catch { /* closed meanwhile */ }
-    }
-  }
-
-  /** Bounds the outgoing video, in bits per second, so that six people fit through one uplink. */
-  async limitVideo(maxBitrate) {
-    for (const sender of this.pc?.getSenders() ?? []) {
-      if (sender.track?.kind !== 'video') continue;
-      const parameters = sender.getParameters();
-      if (!parameters.encodings?.length || parameters.encodings[0].maxBitrate === maxBitrate) continue;
-      parameters.encodings[0].maxBitrate = maxBitrate;
-      try { await sender.setParameters(parameters); } catch { /* negotiation under way: the next change sets it */ }
-    }
   }
 
   close() {

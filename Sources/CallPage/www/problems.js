@@ -7,6 +7,9 @@ const words = {
   insecureContext: 'This page was opened over plain http, so the browser gives it no camera and no microphone. Open it '
     + 'with https:// (or on localhost). You can still join to watch, listen and chat.',
   unsupportedBrowser: 'This browser has no WebRTC, or it is switched off. Use a current Firefox, Chrome, Edge or Safari.',
+  devicesDenied: 'The browser was told not to give camera and microphone to this page. To be seen and heard, allow them '
+    + 'at the camera or lock symbol in the address bar, then switch them on here. You can join without them.',
+  devicesMissing: 'No camera and no microphone were found. You can join without them, to watch, listen and chat.',
   cameraDenied: 'The browser was told not to give the camera to this page. Click the camera or lock symbol in the '
     + 'address bar, allow the camera, then switch it on here. You can join without it.',
   microphoneDenied: 'The browser was told not to give the microphone to this page. Click the microphone or lock symbol '
@@ -116,6 +119,17 @@ export function diagnose(peer, { signalingConnected, iceServers, relayOnly }) {
   return answer('checksFailed', { hint: hintForChecks(peer) });
 }
 
+/** Problems of this page, not of one peer: said once, however many people they concern. */
+const common = /^(noSignaling|noTurnServers|noCandidates|turn.*)$/;
+
+/** The subject under which problems that concern everybody are shown. */
+export const everybody = 'everybody';
+
+/** Whom a diagnosis is about: one peer's id, or everybody. */
+export function subjectOf(code, id) {
+  return common.test(code) ? everybody : id;
+}
+
 const mostPast = 30;
 
 /** The error area of the page: one card for each problem that is there now. */
@@ -152,9 +166,9 @@ export class Problems {
     this.#remove((problem) => problem.code === code && problem.subject === subject);
   }
 
-  /** All problems of one peer are no more. */
-  solveSubject(subject) {
-    this.#remove((problem) => problem.subject === subject);
+  /** All problems of one peer are no more, but for the one with the code `but`. */
+  solveSubject(subject, but) {
+    this.#remove((problem) => problem.subject === subject && problem.code !== but);
   }
 
   /** All problems whose code begins so are no more. */

@@ -1,32 +1,18 @@
 // The client of the signaling protocol: one WebSocket, numbered messages, acknowledgements, heartbeat and resumption.
 // Losing the WebSocket loses nothing: messages wait until they are acknowledged, and the session is taken up again.
 
-const subprotocol = 'floe.v1';
-const version = 1;
+import { Pace, Sequence } from './sequence.js';
+import {
+  backoff, defaultLimits, finalCodes, joinAnewCodes, joinErrors, signalingURL, subprotocol, version,
+} from './protocol.js';
+import { Timers } from './timers.js';
+
 const openTimeout = 10_000;
 const answerTimeout = 8_000;
 const probeTimeout = 3_000;
-const acknowledgeAfter = 1_000;
-const acknowledgeEvery = 16;
-const longestBackoff = 15_000;
 const settledAfter = 3_000;
-const defaultLimits = { messagesPerSecond: 50, messageBurst: 500, replayMessages: 512 };
-
-/** Close codes after which the session cannot be resumed and the page joins anew. */
-const joinAnewCodes = new Set([1009, 4400, 4401, 4406]);
-/** Close codes after which coming back would be wrong. */
-const finalCodes = new Map([[4402, 'unsupportedVersion'], [4409, 'resumedElsewhere']]);
-/** Errors that answer `join` and need a decision of the person. */
-const joinErrors = new Set(['badRoom', 'badName', 'roomFull', 'tooManyRooms']);
-
-/** The address of the signaling endpoint beside the page. */
-export function signalingURL() {
-  const url = new URL('signal', location.href);
-  url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
-  url.search = '';
-  url.hash = '';
-  return url.href;
-}
+const acknowledgeAfter = 500;
+const acknowledgeEvery = 16;
 
 /**
  * A session with the signaling server.
@@ -50,24 +36,18 @@ export class Signaling extends EventTarget {
   #session = null;
   #limits = defaultLimits;
 
-  #nextSequence = 1;
-  #received = 0;
-  #acknowledged = 0;
-  #unacknowledged = [];
+  #sequence = new Sequence();
+  #pace = new Pace();
   #outbox = [];
-  #tokens = 0;
-  #tokensAt = 0;
-  #slowdown = 1;
 
   #attempts = 0;
   #pingID = 0;
-  #timers = {};
+  #timers = new Timers();
 
   constructor(url = signalingURL()) {
     super();
     this.url = url;
-    this.goneOnline = () => this.probe();
-    addEventListener('online', this.goneOnline);
+    addEventListener('online', () => this.probe());
   }
 
   get isConnected() {
@@ -112,7 +92,7 @@ export class Signaling extends EventTarget {
   probe() {
     if (!this.#wanted) return;
     if (this.#established) this.#ping(probeTimeout);
-    else if (this.#timers.retry) this.#connect();
+    else if (this.#timers.runs('retry')) this.#connect();
   }
 
   #emit(type, detail = {}) {
@@ -123,19 +103,6 @@ export class Signaling extends EventTarget {
     if (this.state === state) return;
     this.state = state;
     this.#emit('state', { state });
-  }
-
-  #after(name, time, action) {
-    clearTimeout(this.#timers[name]);
-    this.#timers[name] = setTimeout(() => {
-      this.#timers[name] = undefined;
-      action();
-    }, time);
-  }
-
-  #clearTimers() {
-    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
-    this.#timers = {};
   }
 
   // MARK: the WebSocket
@@ -152,7 +119,7 @@ export class Signaling extends EventTarget {
     }
     this.#socket = socket;
     let opened = false;
-    this.#after('open', openTimeout, () => this.#lost(0, opened));
+    this.#timers.after('open', openTimeout, () => this.#lost(0, opened));
     socket.onopen = async () => {
       opened = true;
       this.#emit('open');
@@ -170,8 +137,8 @@ export class Signaling extends EventTarget {
 
   /** The first message: take the session up again, or join. */
   #greet() {
-    this.#after('open', answerTimeout, () => this.#lost(0, true));
-    if (this.#session) this.#transmit({ type: 'resume', version, session: this.#session, ack: this.#received }, true);
+    this.#timers.after('open', answerTimeout, () => this.#lost(0, true));
+    if (this.#session) this.#transmit({ type: 'resume', version, session: this.#session, ack: this.#sequence.received }, true);
     else this.#transmit({ type: 'join', version, room: this.#room, name: this.#name }, true);
   }
 
@@ -181,7 +148,7 @@ export class Signaling extends EventTarget {
     this.#socket = null;
     this.#established = false;
     this.#outbox = [];
-    this.#clearTimers();
+    this.#timers.clear();
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
     try { socket.close(code); } catch { /* never opened */ }
@@ -190,38 +157,34 @@ export class Signaling extends EventTarget {
   #lost(code, opened) {
     this.#detach();
     if (!this.#wanted) return;
-    if (code === 1000 || finalCodes.has(code)) {
+    if (finalCodes.has(code)) {
       this.#wanted = false;
       this.#session = null;
       this.#setState('closed');
-      this.#emit('ended', { code: finalCodes.get(code) ?? 'serverClosed' });
+      this.#emit('ended', { code: finalCodes.get(code) });
       return;
     }
     if (joinAnewCodes.has(code)) this.#session = null;
-    if (code === 4429) this.#slowdown = Math.min(8, this.#slowdown * 2);
+    if (code === 4429) this.#pace.slowDown();
     this.#emit('unreachable', { attempts: this.#attempts, opened, code });
     this.#retry(code === 4429 ? 1000 : code === 4503 ? 5000 : 0);
   }
 
-  /** Tries again after a growing, random time, so that a restarted server is not met by all clients at once. */
   #retry(least = 0) {
     this.#setState('connecting');
-    const longest = Math.min(longestBackoff, 300 * 2 ** this.#attempts);
+    this.#timers.after('retry', least + backoff(this.#attempts), () => this.#connect());
     this.#attempts += 1;
     this.counters.reconnects += 1;
-    this.#after('retry', least + longest / 4 + Math.random() * longest * 0.75, () => this.#connect());
   }
 
   // MARK: sending
 
   #sendSequenced(message) {
-    const numbered = { ...message, seq: this.#nextSequence };
-    this.#nextSequence += 1;
-    this.#unacknowledged.push(numbered);
-    if (this.#unacknowledged.length > this.#limits.replayMessages) {
+    const numbered = this.#sequence.number(message);
+    if (this.#sequence.pending.length > this.#limits.replayMessages) {
       // Too long away to catch up: a fresh session is cheaper than a history nobody needs.
       this.#session = null;
-      this.#unacknowledged = [];
+      this.#sequence.restart();
       if (this.#established) this.#lost(0, true);
       return;
     }
@@ -239,23 +202,15 @@ export class Signaling extends EventTarget {
   }
 
   #drain() {
-    const rate = this.#limits.messagesPerSecond * 0.8 / this.#slowdown;
-    const burst = this.#limits.messageBurst * 0.5 / this.#slowdown;
-    const time = performance.now();
-    this.#tokens = Math.min(burst, this.#tokens + (time - this.#tokensAt) / 1000 * rate);
-    this.#tokensAt = time;
-    while (this.#outbox.length > 0 && this.#tokens >= 1) {
-      this.#tokens -= 1;
-      this.#write(this.#outbox.shift());
-    }
-    if (this.#outbox.length > 0) this.#after('drain', 1000 / rate, () => this.#drain());
+    while (this.#outbox.length > 0 && this.#pace.take()) this.#write(this.#outbox.shift());
+    if (this.#outbox.length > 0) this.#timers.after('drain', this.#pace.wait, () => this.#drain());
   }
 
   #write(message) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return;
-    if (this.#established && this.#received > this.#acknowledged) {
-      message = { ...message, ack: this.#received };
-      this.#acknowledged = this.#received;
+    if (this.#established && this.#sequence.owed > 0) {
+      message = { ...message, ack: this.#sequence.received };
+      this.#sequence.told = this.#sequence.received;
     }
     this.#socket.send(JSON.stringify(message));
   }
@@ -263,16 +218,16 @@ export class Signaling extends EventTarget {
   #ping(timeout) {
     this.#pingID += 1;
     this.#write({ type: 'ping', id: this.#pingID });
-    this.#after('pong', timeout, () => this.#lost(0, true));
+    this.#timers.after('pong', timeout, () => this.#lost(0, true));
   }
 
   #startHeartbeat(seconds) {
     const period = Math.max(1, seconds || 15) * 1000;
     const beat = () => {
       this.#ping(Math.min(answerTimeout, period));
-      this.#after('heartbeat', period, beat);
+      this.#timers.after('heartbeat', period, beat);
     };
-    this.#after('heartbeat', period, beat);
+    this.#timers.after('heartbeat', period, beat);
   }
 
   // MARK: receiving
@@ -281,8 +236,8 @@ export class Signaling extends EventTarget {
     let message;
     try { message = JSON.parse(text); } catch { return; }
     if (message === null || typeof message !== 'object') return;
-    clearTimeout(this.#timers.pong);
-    if (Number.isInteger(message.ack) && message.type !== 'resumed') this.#acknowledge(message.ack);
+    this.#timers.cancel('pong');
+    if (Number.isInteger(message.ack) && message.type !== 'resumed') this.#sequence.acknowledge(message.ack);
     if (Number.isInteger(message.seq) && message.type !== 'error' && !this.#inOrder(message.seq)) return;
     switch (message.type) {
       case 'joined': this.#joined(message); break;
@@ -295,48 +250,31 @@ export class Signaling extends EventTarget {
   }
 
   /** Whether a numbered message is the next one. A repeated one is ignored; behind a gap the session is worthless. */
-  #inOrder(sequence) {
-    if (sequence <= this.#received) return false;
-    if (sequence > this.#received + 1) {
-      this.#lost(4406, true);
-      return false;
-    }
-    this.#received = sequence;
-    if (this.#received - this.#acknowledged >= acknowledgeEvery) this.#write({ type: 'ack' });
-    else if (!this.#timers.acknowledge) {
-      this.#after('acknowledge', acknowledgeAfter / 2, () => {
-        if (this.#received > this.#acknowledged) this.#write({ type: 'ack' });
-      });
-    }
+  #inOrder(number) {
+    const place = this.#sequence.receive(number);
+    if (place === 'gap') this.#lost(4406, true);
+    if (place !== 'next') return false;
+    const acknowledge = () => { if (this.#sequence.owed > 0) this.#write({ type: 'ack' }); };
+    if (this.#sequence.owed >= acknowledgeEvery) acknowledge();
+    else if (!this.#timers.runs('acknowledge')) this.#timers.after('acknowledge', acknowledgeAfter, acknowledge);
     return true;
   }
 
-  #acknowledge(upTo) {
-    while (this.#unacknowledged.length > 0 && this.#unacknowledged[0].seq <= upTo) this.#unacknowledged.shift();
-  }
-
-  #renumber() {
-    this.#nextSequence = 1;
-    this.#received = 0;
-    this.#acknowledged = 0;
-    this.#unacknowledged = [];
-  }
-
   #establish(message) {
-    clearTimeout(this.#timers.open);
+    this.#timers.cancel('open');
     this.#established = true;
-    this.#after('settled', settledAfter, () => { this.#attempts = 0; });
+    this.#attempts = Math.min(this.#attempts, 2);
+    this.#timers.after('settled', settledAfter, () => { this.#attempts = 0; });
     this.id = message.id;
     this.iceServers = message.iceServers ?? [];
     this.#limits = { ...defaultLimits, ...message.limits };
-    this.#tokens = this.#limits.messageBurst * 0.5 / this.#slowdown;
-    this.#tokensAt = performance.now();
+    this.#pace.use(this.#limits);
     this.#startHeartbeat(message.heartbeatSeconds);
   }
 
   #joined(message) {
     this.counters.joins += 1;
-    this.#renumber();
+    this.#sequence.restart();
     this.#session = message.session;
     this.#establish(message);
     this.#setState('connected');
@@ -348,12 +286,12 @@ export class Signaling extends EventTarget {
     const lost = message.replay !== 'complete';
     if (lost) {
       this.counters.replayLost += 1;
-      this.#renumber();
+      this.#sequence.restart();
     } else {
-      this.#acknowledge(message.ack ?? 0);
-      this.#acknowledged = this.#received;
+      this.#sequence.acknowledge(message.ack ?? 0);
+      this.#sequence.told = this.#sequence.received;
     }
-    const again = [...this.#unacknowledged];
+    const again = [...this.#sequence.pending];
     this.#establish(message);
     for (const pending of again) this.#transmit(pending);
     this.#setState('connected');

@@ -1,6 +1,6 @@
 // Reads a connection's statistics and says them as the report and the details panel need them.
 
-import { describeCandidate } from './peer.js';
+import { describeCandidate } from './candidates.js';
 import { now } from './timeline.js';
 
 const mostPairs = 400;

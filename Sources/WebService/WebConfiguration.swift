@@ -1,0 +1,43 @@
+public import Crypto
+public import NetTypes
+public import Signaling
+
+/// Where the web service listens and what it bears.
+public struct WebConfiguration: Sendable {
+    /// One address to listen on.
+    public struct Listener: Sendable, Hashable {
+        /// The address and port.
+        public let address: SocketAddress
+        /// Whether TLS is spoken there.
+        public let isTLS: Bool
+
+        /// Makes a listener.
+        public init(_ address: SocketAddress, isTLS: Bool) {
+            self.address = address
+            self.isTLS = isTLS
+        }
+    }
+
+    /// Where to listen.
+    public var listeners: [Listener]
+    /// Who may do what.
+    public var policy: WebPolicy
+    /// The TLS context of TLS listeners.
+    public var tls: TLSContext?
+    /// What signaling clients may do.
+    public var signaling = SignalingLimits()
+    /// Connections of all kinds at one time.
+    public var connections = 20_000
+    /// Connections from one address (IPv4) or /64 (IPv6).
+    public var connectionsPerPrefix = 512
+    /// How long a TLS handshake may take.
+    public var handshakeTime = TimeSpan.seconds(10)
+    /// How long a stop may take before connections are cut.
+    public var stopTime = TimeSpan.seconds(3)
+
+    /// Makes a configuration with the documented defaults.
+    public init(listeners: [Listener], policy: WebPolicy) {
+        self.listeners = listeners
+        self.policy = policy
+    }
+}

@@ -1,0 +1,166 @@
+import Bytes
+import Crypto
+import Diagnostics
+import EventLoop
+import HTTP
+import NetTypes
+import Signaling
+import Store
+import Transport
+
+/// The control plane's loop: all HTTP and WebSocket connections, the signaling engine and the store.
+///
+/// One thread owns it. It may be slow; the relay never waits for it.
+struct WebServer: ~Copyable {
+    /// The kinds of descriptor that the poller watches.
+    enum Kind: UInt8 {
+        case listener
+        case connection
+        case mailbox
+    }
+
+    struct Listener: ~Copyable {
+        var socket: TCPListener
+        let isTLS: Bool
+    }
+
+    let configuration: WebConfiguration
+    let router: WebRouter
+    let logger: Logger
+    let mailbox: Mailbox<WebCommand>
+    let externalMetrics: @Sendable (inout MetricsText) -> Void
+    var tls: TLSContext?
+    var signaling: SignalingEngine
+    let store: Database
+    let poller: Poller
+    var events = PollEvents(capacity: 256)
+    var listeners = SlotPool<Listener>(limit: 64)
+    var connections: SlotPool<WebConnection>
+    var deadlines = DeadlineQueue<SlotHandle>()
+    var connectionsByPrefix: [IPAddress: Int] = [:]
+    var unread: [SlotHandle] = []
+    var input: [UInt8] = []
+    var output: [UInt8] = []
+    var sessionChanges: [SessionChange] = []
+    var statistics = WebStatistics()
+    var stopsAt: Instant?
+
+    init(
+        _ configuration: WebConfiguration,
+        store: consuming Database,
+        mailbox: Mailbox<WebCommand>,
+        poller: consuming Poller,
+        logger: Logger,
+        metrics: @escaping @Sendable (inout MetricsText) -> Void
+    ) {
+        self.configuration = configuration
+        router = WebRouter(policy: configuration.policy, assets: PageAssets())
+        self.logger = logger
+        self.mailbox = mailbox
+        externalMetrics = metrics
+        tls = configuration.tls
+        self.store = store
+        self.poller = poller
+        connections = SlotPool(limit: configuration.connections)
+        signaling = SignalingEngine(
+            limits: configuration.signaling,
+            iceServers: configuration.policy.minter,
+            unixSeconds: WallClock.unixSeconds(),
+            at: MonotonicClock.now()
+        )
+    }
+
+    /// Opens the listeners and takes up the sessions of an earlier process.
+    ///
+    /// - Throws: `SocketError` if an address cannot be used, `SystemError` for lack of descriptors, `StoreError`.
+    mutating func open() throws {
+        try poller.add(mailbox.descriptor, token: Self.token(.mailbox), interest: .read)
+        for listener in configuration.listeners {
+            let socket = try TCPListener(boundTo: listener.address)
+            let descriptor = socket.descriptor
+            guard let handle = listeners.insert(Listener(socket: socket, isTLS: listener.isTLS)) else { continue }
+            try poller.add(descriptor, token: Self.token(.listener, handle), interest: .read)
+        }
+        try restoreSessions(at: MonotonicClock.now())
+    }
+
+    static func token(_ kind: Kind, _ handle: SlotHandle = SlotHandle(index: 0, generation: 0)) -> UInt64 {
+        PollToken(kind.rawValue, handle).bits
+    }
+
+    /// Runs until a command says stop.
+    mutating func run() {
+        var now = MonotonicClock.now()
+        var nextClock = Instant.zero
+        while !hasStopped(at: now) {
+            let timers = [signaling.nextTimeout, deadlines.earliest, nextClock, stopsAt].compactMap { $0 }.min()
+            do {
+                try poller.wait(until: unread.isEmpty ? timers : now, into: &events)
+            } catch {
+                logger.error("The web service cannot wait for requests and stops.", ["error": .text("\(error)")])
+                return
+            }
+            now = MonotonicClock.now()
+            if now >= nextClock {
+                signaling.setWallClock(unixSeconds: WallClock.unixSeconds(), at: now)
+                nextClock = now + .seconds(5)
+            }
+            let again = unread
+            unread = []
+            for index in events.indices { handle(events[index], at: now) }
+            for handle in again { serve(handle, at: now) }
+            handleTimeouts(at: now)
+            drainSignaling(at: now)
+            storeSessions()
+        }
+    }
+
+    private mutating func handle(_ event: PollEvent, at now: Instant) {
+        let token = PollToken(bits: event.token)
+        switch Kind(rawValue: token.kind) {
+        case .listener: accept(token.handle, at: now)
+        case .connection:
+            if event.isReadable { serve(token.handle, at: now) } else { transmit(token.handle, at: now) }
+        case .mailbox: obey(at: now)
+        case nil: break
+        }
+    }
+
+    private mutating func handleTimeouts(at now: Instant) {
+        if let due = signaling.nextTimeout, due <= now { signaling.handleTimeout(at: now) }
+        while let handle = deadlines.pop(at: now) { handleTimeout(of: handle, at: now) }
+    }
+
+    private mutating func obey(at now: Instant) {
+        var commands: [WebCommand] = []
+        mailbox.receive(into: &commands)
+        for command in commands {
+            switch command {
+            case .useTLS(let context): tls = context
+            case .stop: stop(at: now)
+            }
+        }
+    }
+
+    /// Stops listening and ends all connections, WebSockets with 1001, so that their clients resume.
+    private mutating func stop(at now: Instant) {
+        stopsAt = now + configuration.stopTime
+        for handle in listeners.handles { _ = listeners.remove(handle) }
+        signaling.shutdown(at: now)
+        drainSignaling(at: now)
+        for handle in connections.handles where connections.read(handle, { $0.signalingID }) == .some(nil) {
+            closeStream(handle, at: now)
+        }
+    }
+
+    private func hasStopped(at now: Instant) -> Bool {
+        guard let stopsAt else { return false }
+        return now >= stopsAt || connections.count == 0
+    }
+}
+
+/// What other threads ask of the web service.
+enum WebCommand: Sendable {
+    case useTLS(TLSContext)
+    case stop
+}
