@@ -1,0 +1,105 @@
+"""NAT boxes of the kinds that people sit behind, made of nftables rules.
+
+Every box drops what reaches its own INPUT from outside. A box that answers there instead remembers the outside's packet
+in its connection tracking, finds the port taken when the inside host sends to that very peer, and hands out another
+one: it would be symmetric for whoever spoke first.
+"""
+
+import dataclasses
+
+from . import namespaces
+
+# Without a "random" flag the kernel gives a source the mapping that it already has: endpoint-independent. The range
+# lies below the ephemeral ports, so a port is never kept by accident.
+ENDPOINT_INDEPENDENT = "snat ip to {public}:10000-19999"
+ENDPOINT_DEPENDENT = "masquerade random,fully-random"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a box does with new flows from inside: how ports are mapped and what may leave."""
+
+    mapping: str
+    outgoing: str = "accept"
+
+
+KINDS = {
+    "portrestricted": Kind(ENDPOINT_INDEPENDENT),
+    "symmetric": Kind(ENDPOINT_DEPENDENT),
+    "udpblocked": Kind(ENDPOINT_INDEPENDENT, "meta l4proto udp drop; accept"),
+    "udprejected": Kind(ENDPOINT_INDEPENDENT, "meta l4proto udp reject; accept"),
+    "tcp5349only": Kind(ENDPOINT_INDEPENDENT, "tcp dport { 5349, 8443 } accept; drop"),
+    "tcp3478only": Kind(ENDPOINT_INDEPENDENT, "tcp dport { 3478, 8443 } accept; drop"),
+}
+
+RULES = """
+table ip floe {{
+  chain mapping {{
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "wan" meta l4proto {{ tcp, udp }} {mapping}
+    oifname "wan" masquerade
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname "wan" ct state established,related accept
+    iifname "wan" drop
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy drop;
+    ct state established,related accept
+    iifname "lan" oifname "wan" jump outgoing
+  }}
+  chain outgoing {{
+    {outgoing}
+  }}
+}}
+"""
+
+OPEN = "open"
+ALL_KINDS = (OPEN, *KINDS)
+
+
+class Site:
+    """One client's place: its namespace and, unless it is `open`, the NAT box in front of it.
+
+    Site number n has the public address 203.0.113.(100 + n), or 198.51.100.(100 + n) for even n, and 10.n.0.2 inside.
+    """
+
+    def __init__(self, lab, short, kind, number):
+        if kind not in ALL_KINDS:
+            raise namespaces.LabError(f"no NAT kind {kind!r}; there are {', '.join(ALL_KINDS)}")
+        if not 1 <= number <= 99:
+            raise namespaces.LabError(f"site number {number} is not in 1...99")
+        self.lab, self.short, self.kind = lab, short, kind
+        network = "198.51.100" if number % 2 == 0 else "203.0.113"
+        self.public = f"{network}.{100 + number}"
+        if kind == OPEN:
+            self.box, self.inside = None, self.public
+            self.namespace = lab.host(short, f"{self.public}/24")
+            return
+        self.inside = f"10.{number}.0.2"
+        self.namespace = lab.namespace(short)
+        self.box = lab.namespace(short + "nat", forward=True)
+        lab.attach(self.box, "wan", f"{self.public}/24")
+        lab.link(self.namespace, "eth0", self.box, "lan")
+        lab.ip(self.box, f"addr add 10.{number}.0.1/24 dev lan")
+        lab.ip(self.namespace, f"addr add {self.inside}/24 dev eth0", f"route add default via 10.{number}.0.1")
+        rules = KINDS[kind]
+        outgoing = rules.outgoing.replace("; ", "\n    ")
+        mapping = rules.mapping.format(public=self.public)
+        self._nft(RULES.format(mapping=mapping, outgoing=outgoing))
+
+    def block(self, *matches):
+        """Drops what matches in both directions from now on, flows that exist already included."""
+        drops = "\n".join(f"    {match} drop" for match in matches)
+        self.unblock()
+        self._nft("table ip floe_block {\n  chain forward {\n"
+                  f"    type filter hook forward priority filter - 10; policy accept;\n{drops}\n  }}\n}}\n")
+
+    def unblock(self):
+        self._nft("table ip floe_block\ndelete table ip floe_block\n")
+
+    def _nft(self, rules):
+        if self.box is None:
+            raise namespaces.LabError(f"site {self.short} is open: it has no box to put rules into")
+        namespaces.run("ip", "netns", "exec", self.box, "nft", "-f", "-", text=rules)

@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""Black-box tests of one running `floe serve`: process, web, signaling, TURN."""
+
+import itertools
+
+from blackbox import place, process, signaling, turn, web
+from lab import Lab, require_root_and_tools
+from support import results, server
+
+
+def test(options):
+    require_root_and_tools()
+    binary = server.require_binary(options.floe)
+    outcome = results.Results(options.only)
+    with results.directory(options) as directory, Lab() as lab:
+        here = place.Place(lab, binary, directory)
+        for one in process.tests(here):
+            outcome.run(*one)
+        floe = here.floe("--api-key", web.API_KEY)
+        with floe:
+            for one in itertools.chain(web.tests(here), turn.tests(here)):
+                outcome.run(*one)
+            outcome.run_side_by_side(itertools.chain(web.slow_tests(here), signaling.slow_tests(here)))
+            for one in signaling.tests(here, floe):
+                outcome.run(*one)
+            outcome.run("after all of it the server is still healthy", still_healthy, floe)
+    return outcome.finish()
+
+
+def still_healthy(floe):
+    assert floe.healthy(), "the health page says no"
+
+
+if __name__ == "__main__":
+    results.main(test, __doc__)

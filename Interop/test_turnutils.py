@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Drives coturn's own clients against `floe serve` and reads the numbers that they print: no message may be lost."""
+
+import contextlib
+import functools
+import os
+import re
+import subprocess
+
+from lab import Lab, require_root_and_tools
+from support import results, server
+from support.results import eventually
+
+USER, PASSWORD, REALM = "name", "password", "floe.test"
+PEER, PEER6 = "203.0.113.30", "2001:db8::30"
+CLIENT, CLIENT6 = "203.0.113.40", "2001:db8::40"
+MESSAGES, LENGTH = 20, 170
+LEG = {"UDP": [], "TCP": ["-t"], "TLS": ["-t", "-S"]}
+
+
+def finished(namespace, *command, timeout=60):
+    """What a client printed, or an assertion if it did not end in time."""
+    with subprocess.Popen(["ip", "netns", "exec", namespace, *command], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            return process.communicate(timeout=timeout)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output = process.communicate()[0]
+            raise AssertionError(f"{command[0]} did not end within {timeout} s: {output[-400:]}") from None
+
+
+def totals(output):
+    """The last totals of uclient: messages sent and received."""
+    counts = dict(re.findall(r"(tot_send_msgs|tot_recv_msgs)=(\d+)", output))
+    assert len(counts) == 2, f"no totals in its output: {output[-500:]}"
+    return int(counts["tot_send_msgs"]), int(counts["tot_recv_msgs"])
+
+
+def delivered(output):
+    """The messages that came in, counted by the sizes of TLS records.
+
+    uclient takes one record for one message; of two in one record, as any server may send them, it counts one.
+    """
+    sizes = [size for size in map(int, re.findall(r"response received: size=(\d+)", output)) if size > LENGTH]
+    single = max(set(sizes), key=sizes.count, default=LENGTH)
+    return sum(size // single for size in sizes)
+
+
+def uclient(namespace, credentials, *options, address=server.ADDRESS, clients=2):
+    """Runs uclient and checks that every message that it sent came back to it."""
+    secure = "-S" in options
+    output = finished(namespace, "turnutils_uclient", *credentials, *options, *(["-v"] if secure else []),
+                      "-n", str(MESSAGES), "-m", str(clients), "-l", str(LENGTH), "-z", "15", address)
+    sent, received = totals(output)
+    if secure:
+        received = delivered(output)
+    assert sent == received, f"{sent} messages sent, {received} received: {output[-500:]}"
+    # More is right (a client that asks for an RTCP allocation counts twice), less is not.
+    assert sent >= MESSAGES * clients, f"only {sent} messages sent, {MESSAGES * clients} expected"
+
+
+def stunclient(namespace, expected, address):
+    # Without an answer, stunclient waits for ever; killed, it must not take its output with it.
+    output = finished(namespace, "stdbuf", "-oL", "timeout", "5", "turnutils_stunclient", address)
+    assert f"UDP reflexive addr: {expected}" in output, f"{expected} is not in its output: {output[-300:]}"
+
+
+@contextlib.contextmanager
+def peers(namespace):
+    """coturn's echo server on both families."""
+    processes = [subprocess.Popen(["ip", "netns", "exec", namespace, "turnutils_peer", "-L", address],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                 for address in (PEER, PEER6)]
+    try:
+        eventually("turnutils_peer listens on both addresses", lambda: finished(
+            namespace, "ss", "-Hlun", "sport = 3480").count(":3480 ") >= 2, timeout=5)
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def matrix(client, credentials):
+    """Leg, relay mode and family, as tests: name, function, arguments."""
+    v6 = functools.partial(uclient, address=server.ADDRESS6)
+    for leg, options in LEG.items():
+        words = [client, credentials, *options]
+        yield f"{leg}, channels, to an echoing peer", uclient, *words, "-e", PEER
+        yield f"{leg}, Send indications, to an echoing peer", uclient, *words, "-s", "-e", PEER
+        yield f"{leg}, channels, client to client", uclient, *words, "-y", "-c"
+        yield f"{leg}, Send indications, client to client", uclient, *words, "-y", "-c", "-s"
+        yield f"{leg}, IPv6 relay, to an echoing peer", uclient, *words, "-x", "-e", PEER6
+        yield f"{leg}, IPv6 listener and relay, to an echoing peer", v6, *words, "-x", "-e", PEER6
+    words = [client, credentials]
+    yield "UDP, IPv6 listener, IPv4 relay", v6, *words, "-X", "-e", PEER
+    yield "UDP, DONT-FRAGMENT", uclient, *words, "-g", "-e", PEER
+    yield "UDP, extra CreatePermission and ChannelBind requests", uclient, *words, "-G", "-e", PEER
+    yield "UDP, pairs of ports with EVEN-PORT, client to client", uclient, *words, "-y"
+    yield "UDP, 10 clients", functools.partial(uclient, clients=10), *words, "-e", PEER
+    yield "TCP, padded channel data", uclient, *words, "-t", "-D", "-e", PEER
+
+
+def test(options):
+    require_root_and_tools("turnutils_uclient", "turnutils_peer", "turnutils_stunclient")
+    binary = server.require_binary(options.floe)
+    outcome = results.Results(options.only)
+    common = ["--listen", server.ADDRESS, "--listen", server.ADDRESS6, "--realm", REALM,
+              *server.allow(*server.LAB_PEERS)]
+    with results.directory(options) as directory, Lab() as lab:
+        there = lab.host("server", f"{server.ADDRESS}/24", f"{server.ADDRESS6}/64")
+        client = lab.host("client", f"{CLIENT}/24", f"{CLIENT6}/64")
+        with peers(lab.host("peer", f"{PEER}/24", f"{PEER6}/64")):
+            with server.FloeServer(binary, there, directory, *common, "--user", f"{USER}:{PASSWORD}"):
+                outcome.run("STUN over IPv4", stunclient, client, CLIENT, server.ADDRESS)
+                outcome.run("STUN over IPv6", stunclient, client, CLIENT6, server.ADDRESS6)
+                outcome.run_side_by_side(matrix(client, ["-u", USER, "-w", PASSWORD]))
+            with server.FloeServer(binary, there, directory, *common) as floe:
+                with open(os.path.join(floe.state, "turn-secret")) as file:
+                    secret = ["-u", "someone", "-W", file.read().strip()]
+                outcome.run_side_by_side((f"REST secret: {leg}, channels", uclient, client, secret, *words, "-e", PEER)
+                                         for leg, words in LEG.items())
+    return outcome.finish()
+
+
+if __name__ == "__main__":
+    results.main(test, __doc__)

@@ -1,0 +1,84 @@
+import CommandLineSupport
+import Glibc
+
+/// Files that only their owner may read, and sentences about what is wrong with them.
+enum PrivateFile {
+    /// Reads a whole file of at most `limit` bytes; `nil` if there is none.
+    ///
+    /// - Throws: a sentence that names the file and the reason.
+    static func read(_ path: String, limit: Int = 1 << 20) throws(UsageError) -> [UInt8]? {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            if errno == ENOENT { return nil }
+            throw UsageError("Cannot read '\(path)': \(reason()).")
+        }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65536)
+        while true {
+            // The chunk's storage lives through the call and is as long as is said.
+            let count = unsafe chunk.withUnsafeMutableBytes { unsafe Glibc.read(descriptor, $0.baseAddress, $0.count) }
+            guard count >= 0 else {
+                if errno == EINTR { continue }
+                throw UsageError("Cannot read '\(path)': \(reason()).")
+            }
+            if count == 0 { return bytes }
+            bytes += chunk[..<count]
+            guard bytes.count <= limit else {
+                throw UsageError("'\(path)' is longer than \(limit) bytes; is it the right file?")
+            }
+        }
+    }
+
+    /// Writes a file that only the owner can read, all or nothing: a crash leaves the old file or the new one.
+    ///
+    /// - Throws: a sentence that names the file and the reason.
+    static func write(_ bytes: [UInt8], to path: String) throws(UsageError) {
+        let temporary = path + ".new"
+        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw UsageError("Cannot write '\(temporary)': \(reason()).") }
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else {
+                let why = reason()
+                close(descriptor)
+                throw UsageError("Cannot write '\(temporary)': \(why).")
+            }
+            rest = rest.dropFirst(count)
+        }
+        let isSafe = fchmod(descriptor, 0o600) == 0 && fsync(descriptor) == 0
+        close(descriptor)
+        guard isSafe, unsafe rename(temporary, path) == 0 else {
+            throw UsageError("Cannot write '\(path)': \(reason()).")
+        }
+    }
+
+    /// Makes a directory that only the owner can enter, and those above it; one that exists is taken as it is.
+    ///
+    /// - Throws: a sentence that names the directory and the reason.
+    static func makeDirectory(_ path: String) throws(UsageError) {
+        var current = path.hasPrefix("/") ? "" : "."
+        for part in path.split(separator: "/") {
+            current += "/\(part)"
+            guard unsafe mkdir(current, 0o700) != 0, errno != EEXIST else { continue }
+            // A directory above may lie where nobody may write, and be there all the same.
+            var status = stat()
+            let why = reason()
+            guard unsafe stat(current, &status) == 0 else {
+                throw UsageError("Cannot make the state directory '\(path)': \(why). Choose another with --state.")
+            }
+        }
+        guard unsafe access(path, R_OK | W_OK | X_OK) == 0 else {
+            throw UsageError("Cannot use the state directory '\(path)': \(reason()). Choose another with --state.")
+        }
+    }
+
+    /// The last system call's error as people say it.
+    static func reason() -> String {
+        // strerror's text is a static string for every number that the system uses.
+        let text = unsafe String(cString: strerror(errno))
+        return text.prefix(1).lowercased() + text.dropFirst()
+    }
+}

@@ -1,0 +1,150 @@
+public import CommandLineSupport
+
+/// The command `serve` as the command line knows it.
+public enum ServeCommand {
+    /// Its options and their help.
+    public static let specification = CommandSpecification(
+        "serve",
+        "Run the STUN/TURN server, the signaling server and the call page in one process.",
+        [
+            (
+                "Where it listens",
+                [
+                    OptionSpecification(
+                        "listen",
+                        "ADDRESS",
+                        standard: "0.0.0.0 and ::",
+                        repeats: true,
+                        help: "addresses to listen on"
+                    ),
+                    OptionSpecification("turn-port", "PORT", standard: "3478", help: "STUN and TURN over UDP and TCP"),
+                    OptionSpecification("turns-port", "PORT", standard: "5349", help: "TURN over TLS; 0 turns it off"),
+                    OptionSpecification(
+                        "https-port",
+                        "PORT",
+                        standard: "8443",
+                        help: "call page and signaling; 0 turns it off"
+                    ),
+                    OptionSpecification(
+                        "http-port",
+                        "PORT",
+                        standard: "8080",
+                        help: "the same without TLS, on loopback only; 0 turns it off"
+                    ),
+                ]
+            ),
+            (
+                "Who it is",
+                [
+                    OptionSpecification(
+                        "state",
+                        "DIRECTORY",
+                        help: "where certificate, TURN secret and database are kept"
+                    ),
+                    OptionSpecification(
+                        "cert",
+                        "FILE",
+                        help: "certificate chain in PEM (with --key); read again on SIGHUP"
+                    ),
+                    OptionSpecification("key", "FILE", help: "private key in PEM (with --cert)"),
+                    OptionSpecification(
+                        "public-host",
+                        "HOST",
+                        help: "name or address that clients reach this server by (default: as in their request)"
+                    ),
+                    OptionSpecification(
+                        "realm",
+                        "REALM",
+                        standard: "floe",
+                        help: "the realm of TURN credentials; best the domain name"
+                    ),
+                    OptionSpecification(
+                        "advertise-tls",
+                        "WHEN",
+                        standard: "auto",
+                        help: "offer TURN over TLS to the call page: always, never, or auto (with --cert)"
+                    ),
+                ]
+            ),
+            (
+                "What it relays",
+                [
+                    OptionSpecification(
+                        "relay-ip",
+                        "ADDRESS",
+                        repeats: true,
+                        help: "local addresses to relay from (default: as found)"
+                    ),
+                    OptionSpecification(
+                        "external-ip",
+                        "ADDRESS[/LOCAL]",
+                        repeats: true,
+                        help: "address that peers see in place of the local one (1:1 NAT), per family"
+                    ),
+                    OptionSpecification(
+                        "relay-ports",
+                        "FIRST-LAST",
+                        standard: "49152-65535",
+                        help: "ports to relay from"
+                    ),
+                    OptionSpecification(
+                        "allow-peer",
+                        "CIDR",
+                        repeats: true,
+                        help: "relay to these addresses although they are denied by default"
+                    ),
+                    OptionSpecification("deny-peer", "CIDR", repeats: true, help: "never relay to these addresses"),
+                    OptionSpecification("user-quota", "N", standard: "100", help: "allocations that one user may have"),
+                    OptionSpecification("total-quota", "N", standard: "10000", help: "allocations in all"),
+                ]
+            ),
+            (
+                "Who may use it",
+                [
+                    OptionSpecification(
+                        "user",
+                        "NAME:PASSWORD",
+                        repeats: true,
+                        help: "a TURN user that is always valid"
+                    ),
+                    OptionSpecification(
+                        "api-key",
+                        "KEY",
+                        repeats: true,
+                        help: "a key that may fetch TURN credentials at /turn"
+                    ),
+                    OptionSpecification(
+                        "origin",
+                        "URL",
+                        repeats: true,
+                        help: "other sites that may use the signaling, as https://example.org"
+                    ),
+                    OptionSpecification(
+                        "metrics-from",
+                        "CIDR",
+                        repeats: true,
+                        help: "who may read /metrics besides loopback"
+                    ),
+                ]
+            ),
+            (
+                "How it runs",
+                [
+                    OptionSpecification("threads", "N", standard: "one per core", help: "threads that relay"),
+                    OptionSpecification("log-level", "LEVEL", standard: "info", help: "debug, info, warning or error"),
+                    OptionSpecification("log-format", "FORMAT", help: "human or json (default: human on a terminal)"),
+                    OptionSpecification(
+                        "log-addresses",
+                        "POLICY",
+                        standard: "truncated",
+                        help: "clients' addresses in the log: full, truncated or hidden"
+                    ),
+                ]
+            ),
+        ],
+        notes: """
+            Without options it works: open the URL that it prints. SIGTERM and SIGINT end it, SIGHUP reads the certificate again.
+            Exit codes: 0 ended as asked, 1 failed while running, 2 could not start.
+            """
+    )
+}

@@ -1,0 +1,210 @@
+public import CommandLineSupport
+public import Diagnostics
+public import NetTypes
+
+/// What `serve` was asked to do: the command line, checked and with its defaults.
+public struct ServeOptions: Sendable {
+    /// When TURN over TLS is offered to browsers, which refuse certificates that they do not trust.
+    public enum AdvertiseTLS: String, Sendable, CaseIterable {
+        /// Only with a certificate from `--cert`.
+        case auto
+        /// Also with the certificate that Floe made.
+        case always
+        /// Not at all.
+        case never
+    }
+
+    /// An external address and, if given, the local one that it stands for.
+    public struct ExternalAddress: Sendable, Equatable, LosslessStringConvertible {
+        /// The address that peers see.
+        public let external: IPAddress
+        /// The address of this machine that is meant, or `nil` for all of that family.
+        public let local: IPAddress?
+
+        /// Reads `EXTERNAL` or `EXTERNAL/LOCAL`, both of one family.
+        public init?(_ description: String) {
+            let parts = description.split(separator: "/", omittingEmptySubsequences: false)
+            guard let first = parts.first, parts.count <= 2, let external = IPAddress(text: first) else { return nil }
+            self.external = external
+            guard parts.count == 2 else {
+                local = nil
+                return
+            }
+            guard let local = IPAddress(text: parts[1]), local.family == external.family else { return nil }
+            self.local = local
+        }
+
+        /// `EXTERNAL` or `EXTERNAL/LOCAL`.
+        public var description: String { local.map { "\(external)/\($0)" } ?? "\(external)" }
+    }
+
+    /// A user with a fixed password.
+    public struct StaticUser: Sendable, Equatable, LosslessStringConvertible {
+        /// The name, without a colon.
+        public let name: String
+        /// The password; may hold colons.
+        public let password: String
+
+        /// Reads `NAME:PASSWORD`, neither empty, the name under 509 bytes (RFC 8489 §14.3).
+        public init?(_ description: String) {
+            let parts = description.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty, parts[0].utf8.count < 509 else { return nil }
+            name = String(parts[0])
+            password = String(parts[1])
+        }
+
+        /// The name; the password does not print.
+        public var description: String { "\(name):…" }
+    }
+
+    /// Ports from the first to the last.
+    public struct PortRange: Sendable, Equatable, LosslessStringConvertible {
+        /// The ports.
+        public let ports: ClosedRange<UInt16>
+
+        /// Reads `FIRST-LAST`, both at least 1024.
+        public init?(_ description: String) {
+            let parts = description.split(separator: "-", omittingEmptySubsequences: false)
+            guard parts.count == 2, let first = UInt16(parts[0]), let last = UInt16(parts[1]), 1024 <= first,
+                first <= last
+            else { return nil }
+            ports = first...last
+        }
+
+        /// `FIRST-LAST`.
+        public var description: String { "\(ports.lowerBound)-\(ports.upperBound)" }
+    }
+
+    /// Addresses to listen on; empty for all of both families.
+    public var listen: [IPAddress]
+    /// Port of STUN and TURN over UDP and TCP.
+    public var turnPort: UInt16
+    /// Port of TURN over TLS, 0 for none.
+    public var turnsPort: UInt16
+    /// Port of HTTPS, 0 for none.
+    public var httpsPort: UInt16
+    /// Port of HTTP on loopback, 0 for none.
+    public var httpPort: UInt16
+    /// The state directory, or `nil` for the user's default.
+    public var state: String?
+    /// Paths of certificate chain and key, or `nil` for a certificate of our own.
+    public var certificate: (chain: String, key: String)?
+    /// The name that clients reach the server by, or `nil` for that of their request.
+    public var publicHost: String?
+    /// The realm of TURN credentials.
+    public var realm: String
+    /// When TURN over TLS is offered.
+    public var advertiseTLS: AdvertiseTLS
+    /// Local addresses to relay from; empty for those that are found.
+    public var relayAddresses: [IPAddress]
+    /// Addresses that peers see in place of local ones.
+    public var externalAddresses: [ExternalAddress]
+    /// Ports to relay from.
+    public var relayPorts: ClosedRange<UInt16>
+    /// Ranges that may be relayed to although they are denied by default.
+    public var allowedPeers: [IPPrefix]
+    /// Ranges that are never relayed to.
+    public var deniedPeers: [IPPrefix]
+    /// Allocations that one user may have.
+    public var userQuota: Int
+    /// Allocations in all.
+    public var totalQuota: Int
+    /// Users with fixed passwords.
+    public var users: [StaticUser]
+    /// Keys for `/turn`.
+    public var apiKeys: [String]
+    /// Other origins that may use the signaling.
+    public var origins: [String]
+    /// Who may read the metrics besides loopback.
+    public var metricsFrom: [IPPrefix]
+    /// Threads that relay, or `nil` for one per core.
+    public var threads: Int?
+    /// The least level that is logged.
+    public var logLevel: LogLevel
+    /// How log lines look, or `nil` to decide by where they go.
+    public var logFormat: LineFormat?
+    /// How much of clients' addresses is logged.
+    public var logAddresses: AddressPolicy
+
+    /// Reads the options of `serve`.
+    ///
+    /// - Throws: a sentence about the first thing that is wrong.
+    public init(_ arguments: ParsedArguments) throws(UsageError) {
+        func port(_ name: String, _ standard: UInt16, orNone: Bool = true) throws(UsageError) -> UInt16 {
+            try arguments.number(name, in: (orNone ? 0 : 1)...65535).map(UInt16.init) ?? standard
+        }
+        func choice<Choice: RawRepresentable<String> & CaseIterable>(
+            _ name: String,
+            _ type: Choice.Type
+        ) throws(UsageError) -> Choice? {
+            guard let text = arguments.text(name) else { return nil }
+            guard let choice = Choice(rawValue: text) else {
+                let names = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+                throw UsageError("'\(text)' is not right for '--\(name)': it takes one of \(names).")
+            }
+            return choice
+        }
+        let address = "an IPv4 or IPv6 address"
+        let prefix = "an address range such as 10.0.0.0/8"
+        listen = try arguments.values("listen", address)
+        turnPort = try port("turn-port", 3478, orNone: false)
+        turnsPort = try port("turns-port", 5349)
+        httpsPort = try port("https-port", 8443)
+        httpPort = try port("http-port", 8080)
+        state = arguments.text("state")
+        switch (arguments.text("cert"), arguments.text("key")) {
+        case (let chain?, let key?): certificate = (chain, key)
+        case (nil, nil): certificate = nil
+        case (_?, nil): throw UsageError("'--cert' needs '--key FILE' beside it.")
+        case (nil, _?): throw UsageError("'--key' needs '--cert FILE' beside it.")
+        }
+        publicHost = arguments.text("public-host")
+        realm = arguments.text("realm") ?? "floe"
+        guard realm.utf8.count < 128, realm.utf8.allSatisfy({ (0x20...0x7E).contains($0) && $0 != 0x22 && $0 != 0x5C })
+        else {
+            throw UsageError("'--realm' takes at most 127 printable ASCII characters without quotes or backslashes.")
+        }
+        advertiseTLS = try choice("advertise-tls", AdvertiseTLS.self) ?? .auto
+        relayAddresses = try arguments.values("relay-ip", address)
+        externalAddresses = try arguments.values("external-ip", "an address, or EXTERNAL/LOCAL of one family")
+        relayPorts =
+            try arguments.value("relay-ports", "FIRST-LAST within 1024-65535", as: PortRange.self)?.ports
+            ?? 49152...65535
+        allowedPeers = try arguments.values("allow-peer", prefix)
+        deniedPeers = try arguments.values("deny-peer", prefix)
+        userQuota = try arguments.number("user-quota", in: 1...1_000_000) ?? 100
+        totalQuota = try arguments.number("total-quota", in: 1...1_000_000) ?? 10_000
+        users = try arguments.values("user", "NAME:PASSWORD")
+        apiKeys = arguments.texts("api-key")
+        guard apiKeys.allSatisfy({ $0.utf8.count >= 16 }) else {
+            throw UsageError("'--api-key' takes at least 16 characters: make one with 'openssl rand -hex 16'.")
+        }
+        origins = arguments.texts("origin").map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
+        for origin in origins where !origin.hasPrefix("https://") && !origin.hasPrefix("http://") {
+            throw UsageError("'\(origin)' is not right for '--origin': it takes an origin such as https://example.org.")
+        }
+        metricsFrom = try arguments.values("metrics-from", prefix)
+        threads = try arguments.number("threads", in: 1...256)
+        logLevel = try arguments.value("log-level", "debug, info, warning or error") ?? .info
+        logFormat = try choice("log-format", LineFormat.self)
+        logAddresses = try choice("log-addresses", AddressPolicy.self) ?? .truncated
+        try Self.checkPorts(self)
+    }
+
+    private static func checkPorts(_ options: ServeOptions) throws(UsageError) {
+        let ports: [(String, UInt16)] = [
+            ("--turn-port", options.turnPort), ("--turns-port", options.turnsPort),
+            ("--https-port", options.httpsPort), ("--http-port", options.httpPort),
+        ]
+        for (index, (name, port)) in ports.enumerated() where port != 0 {
+            if let (other, _) = ports[..<index].first(where: { $0.1 == port }) {
+                throw UsageError("'\(other)' and '\(name)' are both \(port): give each service a port of its own.")
+            }
+            if options.relayPorts.contains(port) {
+                throw UsageError(
+                    "'\(name)' is \(port), which lies within '--relay-ports': choose ranges that do not overlap."
+                )
+            }
+        }
+    }
+}

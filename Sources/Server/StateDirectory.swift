@@ -1,0 +1,105 @@
+import Bytes
+import CommandLineSupport
+import Crypto
+import Glibc
+import NetTypes
+
+/// What a server keeps between two starts: its certificate, its TURN secret and its database.
+struct StateDirectory {
+    /// Where it is.
+    let path: String
+
+    /// Opens or makes the directory; without `path`, that of the user's data.
+    ///
+    /// - Throws: a sentence, if it cannot be made or written.
+    init(_ path: String?) throws(UsageError) {
+        if let path { self.path = path } else { self.path = try Self.standard() }
+        try PrivateFile.makeDirectory(self.path)
+    }
+
+    private static func standard() throws(UsageError) -> String {
+        func variable(_ name: String) -> String? {
+            // The environment's strings are not changed by this program.
+            unsafe getenv(name).map { unsafe String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+        }
+        if let data = variable("XDG_DATA_HOME") { return data + "/floe" }
+        guard let home = variable("HOME") else {
+            throw UsageError("There is no HOME to keep the state in: name a directory with --state.")
+        }
+        return home + "/.local/share/floe"
+    }
+
+    /// The path of the SQLite file.
+    var database: String { path + "/floe.sqlite" }
+    /// The path of the certificate that Floe made.
+    var certificatePath: String { path + "/certificate.pem" }
+    private var keyPath: String { path + "/key.pem" }
+    private var secretPath: String { path + "/turn-secret" }
+
+    /// The secret that ephemeral TURN credentials are made with: 43 characters of base64url, made at first use.
+    ///
+    /// - Throws: a sentence, if the file cannot be read or written, or holds something else.
+    func turnSecret() throws(UsageError) -> String {
+        if let bytes = try PrivateFile.read(secretPath, limit: 4096) {
+            let text = String(decoding: bytes, as: UTF8.self)
+            let secret = String(text.drop(while: \.isWhitespace).prefix { !$0.isNewline })
+            guard secret.utf8.count >= 16 else {
+                throw UsageError(
+                    "'\(secretPath)' holds no secret of at least 16 characters; remove it to have a new one made."
+                )
+            }
+            return secret
+        }
+        var entropy = Entropy.system
+        let secret = Base64.encode(entropy.bytes(32), .url)
+        try PrivateFile.write(Array((secret + "\n").utf8), to: secretPath)
+        return secret
+    }
+
+    /// The certificate that Floe makes for itself: kept, and made anew when it has less than 30 days left.
+    ///
+    /// - Throws: a sentence, if a file cannot be read or written or is damaged.
+    func ownIdentity(for addresses: [IPAddress], now: UInt64) throws(UsageError) -> Identity {
+        if let certificate = try PrivateFile.read(certificatePath), let key = try PrivateFile.read(keyPath) {
+            let identity = try Self.identity(certificate, key, from: certificatePath)
+            if !identity.isExpired(at: Int64(now) + 30 * 86400) { return identity }
+        }
+        let made: Identity
+        do {
+            made = try Identity.selfSigned(
+                commonName: "Floe",
+                dnsNames: ["localhost"],
+                ipAddresses: addresses,
+                validForDays: 825,
+                notBefore: Int64(now) - 86400
+            )
+        } catch {
+            throw UsageError("Cannot make a certificate: \(error).")
+        }
+        try PrivateFile.write(Array(made.privateKeyPEM.utf8), to: keyPath)
+        try PrivateFile.write(Array(made.certificatePEM.utf8), to: certificatePath)
+        return made
+    }
+
+    /// Reads the certificate and key that the operator named.
+    ///
+    /// - Throws: a sentence that names the file and the reason.
+    static func identity(chain: String, key: String) throws(UsageError) -> Identity {
+        guard let chainBytes = try PrivateFile.read(chain) else {
+            throw UsageError("There is no certificate file '\(chain)'.")
+        }
+        guard let keyBytes = try PrivateFile.read(key) else { throw UsageError("There is no key file '\(key)'.") }
+        return try identity(chainBytes, keyBytes, from: "\(chain)' and '\(key)")
+    }
+
+    private static func identity(_ chain: [UInt8], _ key: [UInt8], from names: String) throws(UsageError) -> Identity {
+        do {
+            return try Identity(
+                certificatePEM: String(decoding: chain, as: UTF8.self),
+                privateKeyPEM: String(decoding: key, as: UTF8.self)
+            )
+        } catch {
+            throw UsageError("Cannot use '\(names)': \(error).")
+        }
+    }
+}

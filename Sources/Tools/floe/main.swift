@@ -1,0 +1,4 @@
+import Glibc
+import Server
+
+exit(Floe.run(Array(CommandLine.arguments.dropFirst())))
