@@ -20,7 +20,7 @@ struct BodyDecoder {
     init(_ framing: RequestHeadParser.Framing, limits: HTTPLimits) {
         bodyBytes = limits.bodyBytes
         trailer = HeaderSection(limits: limits)
-        framingLeft = limits.bodyBytes + 4096
+        framingLeft = max(limits.bodyBytes, 65536)
         switch framing {
         case .length(let count): state = .data(remaining: count, isChunk: false)
         case .chunked: state = .chunkSize

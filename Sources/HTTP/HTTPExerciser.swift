@@ -10,7 +10,7 @@ package enum HTTPExerciser {
         package var output: [UInt8] = []
         /// Whether the server was done with the connection.
         package var isFinished = false
-        /// The most input that the server kept for later.
+        /// What came behind a request to upgrade.
         package var upgradedBytes: [UInt8] = []
     }
 

@@ -17,7 +17,7 @@ public enum HTTPServerEvent: Sendable, Equatable {
 /// After each call drain `pollTransmit` and `pollEvent`, in any order until both have nothing, then sleep until
 /// `nextTimeout`. Close the transport when `isFinished`: end the sending side first and go on reading for a moment,
 /// because a reset would throw away a response that the client has not read.
-public struct HTTPServerConnection: ~Copyable {
+public struct HTTPServerConnection: ~Copyable, Sendable {
     enum State {
         case waitingForHead
         case readingBody(HTTPRequest, BodyDecoder)
