@@ -102,7 +102,7 @@ struct Playground: ~Copyable {
 
 @Suite("Random interleavings")
 struct InterleavingTests {
-    @Test(arguments: seeds(60))
+    @Test(arguments: seeds(30))
     func `every message arrives exactly once and in order`(seed: UInt64) {
         var limits = SignalingLimits()
         limits.replayMessages = 100_000
@@ -130,7 +130,7 @@ struct InterleavingTests {
         #expect(statistics.sessions == 5 && statistics.awaySessions == 0 && statistics.connections == 5)
     }
 
-    @Test(arguments: seeds(60))
+    @Test(arguments: seeds(30))
     func `with losses and restarts nothing comes twice or out of order`(seed: UInt64) {
         var limits = SignalingLimits()
         limits.replayMessages = 8
