@@ -120,7 +120,7 @@ let testing: [Target] = [
     ),
     tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
     tests("WebSocketTests", ["WebSocket", "HTTP", "Bytes", "NetTypes", "Crypto", "TestSupport"]),
-    tests("SignalingTests", ["Signaling", "SignalingMessages", "NetTypes", "Bytes", "TestSupport"]),
+    tests("SignalingTests", ["Signaling", "SignalingMessages", "Diagnostics", "NetTypes", "Bytes", "TestSupport"]),
     tests("StoreTests", ["Store", "NetTypes", "TestSupport"]),
     tests(
         "LoopbackTests",

@@ -80,6 +80,7 @@ extension SignalingEngine {
         case .description, .candidate, .refresh, .ping, .acknowledge, .leave:
             break
         }
+        if let index = sessions.index(forKey: key) { sessions.values[index].isLossUnheard = false }
         if let number = frame.acknowledged, changeReplay(key, { $0.acknowledge(number) }) == .beyondSent {
             let text = "The field \"ack\" names a message that was never sent."
             return refuse(connection, .badMessage, text, sequence: frame.sequence, at: now)

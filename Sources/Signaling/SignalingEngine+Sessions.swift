@@ -46,7 +46,9 @@ extension SignalingEngine {
         } else {
             awaySessions -= 1
         }
-        let missed = sessions.values[index].replay.messages(after: acknowledged)
+        let isLossUnheard = sessions.values[index].isLossUnheard
+        let missed = isLossUnheard ? nil : sessions.values[index].replay.messages(after: acknowledged)
+        sessions.values[index].isLossUnheard = missed == nil
         if missed == nil {
             sessions.values[index].received = 0
             changeReplay(key) { $0.restart() }

@@ -168,6 +168,10 @@ extension SignalingEngine {
         /// When the client must be told, if it must.
         var acknowledgementDue: Instant?
         var replay: ReplayQueue
+        /// Whether the client was told that messages were lost and has not spoken since.
+        ///
+        /// It may not have heard it. Its old numbers then mean nothing, even those that look possible.
+        var isLossUnheard = false
         /// The earliest entry in the timer queue.
         var scheduled = Instant.distantFuture
 
