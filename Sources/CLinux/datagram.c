@@ -32,6 +32,13 @@ struct floe_sender {
     control *controls;
 };
 
+/// Undoes what the kernel has written into a header.
+static void prepare(struct msghdr *message) {
+    message->msg_namelen = sizeof(kernel_address);
+    message->msg_controllen = sizeof(control);
+    message->msg_flags = 0;
+}
+
 struct floe_receiver *floe_receiver_create(int count, uint8_t *memory, size_t stride, size_t offset, size_t length) {
     struct floe_receiver *receiver = calloc(1, sizeof *receiver);
     if (!receiver) return NULL;
@@ -52,6 +59,7 @@ struct floe_receiver *floe_receiver_create(int count, uint8_t *memory, size_t st
         message->msg_iov = &receiver->vectors[i];
         message->msg_iovlen = 1;
         message->msg_control = &receiver->controls[i];
+        prepare(message);
     }
     return receiver;
 }
@@ -91,11 +99,6 @@ static void read_controls(struct msghdr *message, floe_datagram *out) {
 int floe_receive(struct floe_receiver *receiver, int descriptor, int first, int count, floe_datagram *datagrams) {
     if (first < 0 || count <= 0 || first + count > receiver->count) return -EINVAL;
     struct mmsghdr *headers = receiver->headers + first;
-    for (int i = 0; i < count; i++) {
-        headers[i].msg_hdr.msg_namelen = sizeof(kernel_address);
-        headers[i].msg_hdr.msg_controllen = sizeof(control);
-        headers[i].msg_hdr.msg_flags = 0;
-    }
     int received;
     do {
         received = recvmmsg(descriptor, headers, (unsigned)count, MSG_DONTWAIT, NULL);
@@ -109,6 +112,8 @@ int floe_receive(struct floe_receiver *receiver, int descriptor, int first, int 
         out->length = headers[i].msg_len;
         out->is_truncated = (message->msg_flags & MSG_TRUNC) != 0;
         if (message->msg_controllen > 0) read_controls(message, out);
+        // Only headers that were used need it: a batch of one costs as much as one.
+        prepare(message);
     }
     return received;
 }

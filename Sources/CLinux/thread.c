@@ -6,13 +6,36 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 _Static_assert(sizeof(pthread_t) <= sizeof(uint64_t), "a thread's name fits");
 
+/// What a new thread needs to begin: it names itself before it runs anything, and frees this.
+typedef struct beginning {
+    floe_thread_entry entry;
+    void *context;
+    char name[16];
+} beginning;
+
+static void *begin(void *argument) {
+    beginning copy = *(beginning *)argument;
+    free(argument);
+    pthread_setname_np(pthread_self(), copy.name);
+    return copy.entry(copy.context);
+}
+
 int floe_thread_start(uint64_t *thread, const char *name, int processor, floe_thread_entry entry, void *context) {
+    beginning *argument = malloc(sizeof *argument);
+    if (!argument) return -ENOMEM;
+    argument->entry = entry;
+    argument->context = context;
+    snprintf(argument->name, sizeof argument->name, "%s", name);
     pthread_attr_t attributes;
     int error = pthread_attr_init(&attributes);
-    if (error != 0) return -error;
+    if (error != 0) {
+        free(argument);
+        return -error;
+    }
     if (processor >= CPU_SETSIZE) error = EINVAL;
     if (error == 0 && processor >= 0) {
         cpu_set_t set;
@@ -21,12 +44,12 @@ int floe_thread_start(uint64_t *thread, const char *name, int processor, floe_th
         error = pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
     }
     pthread_t started;
-    if (error == 0) error = pthread_create(&started, &attributes, entry, context);
+    if (error == 0) error = pthread_create(&started, &attributes, begin, argument);
     pthread_attr_destroy(&attributes);
-    if (error != 0) return -error;
-    char short_name[16];
-    snprintf(short_name, sizeof short_name, "%s", name);
-    pthread_setname_np(started, short_name);
+    if (error != 0) {
+        free(argument);
+        return -error;
+    }
     *thread = (uint64_t)started;
     return 0;
 }

@@ -6,7 +6,8 @@ public import NetTypes
 /// One TCP connection, plain or with TLS over it, that never blocks.
 ///
 /// The owner watches `descriptor` for reading, and for writing while `wantsWrite`. When it is readable, call `read` until
-/// `.wouldBlock`, or come back by yourself while `hasUnreadBytes`; when it is writable, call `flush`. How long a
+/// `.wouldBlock`, or come back by yourself while `hasUnreadBytes`; when it is writable, call `flush`. After `.closed` stop
+/// watching for reading: the end of a stream stays readable. How long a
 /// handshake, a silence or a slow reader may last is the owner's affair. Closes when its life ends.
 public struct StreamConnection: ~Copyable {
     private let socket: TCPSocket
@@ -157,7 +158,10 @@ public struct StreamConnection: ~Copyable {
             return .queued
         }
         guard tls.isEstablished else { return .full }
-        guard tls?.write(bytes) == true else { return .failed(fail(.tls(tls.failure ?? .outputOverflow))) }
+        guard tls?.write(bytes) == true else {
+            // More than the session takes at once, or the session is over.
+            return tls.failure.map { .failed(fail(.tls($0))) } ?? .full
+        }
         return .queued
     }
 
