@@ -23,10 +23,12 @@ enum AddressForms {
         // Teredo: the server's address, then the client's with all bits inverted (RFC 4380 §4).
         if high &>> 32 == 0x2001_0000 { return [ipv4(high), ipv4(~low)] }
         guard high &>> 16 == 0x0064_FF9B_0001 else { return [ipv4(low)] }
-        // Only the translator knows how long its local prefix is (RFC 6052 §2.2): every place that is not empty counts.
+        // Only the translator knows how long its local prefix is (RFC 6052 §2.2), so every place counts. What reads as
+        // 0.0.0.0/8 goes nowhere, and is but the zeros before or behind an address in another place.
         let octets48 = (high & 0xFFFF) &<< 16 | low &>> 40 & 0xFFFF
         let octets56 = (high & 0xFF) &<< 24 | low &>> 32 & 0xFF_FFFF
-        return [octets48, octets56, low &>> 24, low].map(ipv4).filter { !$0.isUnspecified }
+        let places = [octets48, octets56, low &>> 24, low].map(ipv4).filter { $0.low &>> 24 != 0 }
+        return places.isEmpty ? [ipv4(low)] : places
     }
 
     // 64:ff9b::/96 (RFC 6052) and 64:ff9b:1::/48 (RFC 8215).
