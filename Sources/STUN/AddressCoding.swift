@@ -16,19 +16,21 @@ enum AddressCoding {
         }
         let address = SocketAddress(ip, port: value.bigEndianUInt16(at: 2))
         guard let transactionID else { return address }
-        return xor(address, with: transactionID)
+        return transactionID.xor(address)
     }
+}
 
-    /// The address with its bits masked by cookie and transaction identifier; doing it twice changes nothing.
-    static func xor(_ address: SocketAddress, with transactionID: TransactionID) -> SocketAddress {
+extension TransactionID {
+    /// The address masked by cookie and transaction identifier (RFC 8489 §14.2); doing it twice changes nothing.
+    public func xor(_ address: SocketAddress) -> SocketAddress {
         let cookie = STUNFormat.magicCookie
         let ip: IPAddress
         switch address.family {
         case .ipv4: ip = IPAddress(ipv4: address.ip.ipv4Bits ^ cookie)
         case .ipv6:
             ip = IPAddress(
-                ipv6: address.ip.high ^ (UInt64(cookie) &<< 32 | transactionID.high &>> 32),
-                address.ip.low ^ (transactionID.high &<< 32 | UInt64(transactionID.low))
+                ipv6: address.ip.high ^ (UInt64(cookie) &<< 32 | high &>> 32),
+                address.ip.low ^ (high &<< 32 | UInt64(low))
             )
         }
         return SocketAddress(ip, port: address.port ^ UInt16(truncatingIfNeeded: cookie &>> 16))

@@ -1,3 +1,4 @@
+import Bytes
 import Crypto
 
 /// A user's long-term credential: the keys that come of the password, not the password (RFC 8489 §9.2, turn 71).
@@ -49,25 +50,39 @@ public struct LongTermCredentials: Sendable {
         }
     }
 
-    /// The key's bytes: the digest of `username:realm:password` (RFC 8489 §9.2.2, §18.5.1), to store in place of the
-    /// password; empty for an algorithm that is not known.
+    /// The key's bytes, to store in place of the password: the digest of `username:realm:password` (§9.2.2, §18.5.1).
     ///
-    /// - Throws: `CredentialError` if a part is empty, too long, or has characters that OpaqueString forbids.
+    /// - Throws: `CredentialError` if a part is empty, too long, or has characters that OpaqueString forbids, or if the
+    ///   algorithm is not known.
     public static func keyBytes(
         _ algorithm: PasswordAlgorithm,
         username: String,
         realm: String,
         password: String
     ) throws(CredentialError) -> [UInt8] {
-        let colon = UInt8(ascii: ":")
-        let text =
-            try OpaqueString.enforce(username, .username) + [colon]
-            + OpaqueString.enforce(realm, .realm) + [colon]
-            + OpaqueString.enforce(password, .password)
-        return switch algorithm {
-        case .md5: MessageDigest.md5(text)
-        case .sha256: MessageDigest.sha256(text)
-        default: []
+        let name = try OpaqueString.enforce(username, .username)
+        return try keyBytes(algorithm, receivedUsername: name.span, realm: realm, password: password)
+    }
+
+    /// The key's bytes for a name as USERNAME carries it: §18.5.1 leaves the preparation of the name to its sender.
+    ///
+    /// - Throws: `CredentialError` if realm or password is empty, too long, or has forbidden characters, or if the
+    ///   algorithm is not known.
+    public static func keyBytes(
+        _ algorithm: PasswordAlgorithm,
+        receivedUsername username: Span<UInt8>,
+        realm: String,
+        password: String
+    ) throws(CredentialError) -> [UInt8] {
+        let colon = [UInt8(ascii: ":")]
+        var text = username.toArray() + colon
+        text += try OpaqueString.enforce(realm, .realm) + colon
+        text += try OpaqueString.enforce(password, .password)
+        switch algorithm {
+        case .md5: return MessageDigest.md5(text)
+        case .sha256: return MessageDigest.sha256(text)
+        // Never an empty key, which everyone would know.
+        default: throw .unknownAlgorithm(algorithm)
         }
     }
 }

@@ -65,6 +65,8 @@ public enum CredentialError: Error, Hashable, Sendable {
     case tooShort(CredentialField, byteCount: Int, minimum: Int)
     /// It has a character that is not allowed, such as a control.
     case forbiddenCharacter(CredentialField, codePoint: UInt32)
+    /// It is derived by an algorithm that is neither MD5 nor SHA-256.
+    case unknownAlgorithm(PasswordAlgorithm)
 }
 
 extension CredentialError: CustomStringConvertible {
@@ -80,6 +82,8 @@ extension CredentialError: CustomStringConvertible {
         case .forbiddenCharacter(let field, let codePoint):
             "the \(field.rawValue) has the character U+\(String(codePoint, radix: 16, uppercase: true)), "
                 + "which is not allowed; choose one without control and invisible characters"
+        case .unknownAlgorithm(let algorithm):
+            "the password algorithm \(algorithm.rawValue) is not known; use 1 (MD5) or 2 (SHA-256)"
         }
     }
 }

@@ -104,7 +104,7 @@ public struct STUNMessageBuilder: ~Copyable {
         xored address: SocketAddress,
         into output: inout OutputSpan<UInt8>
     ) {
-        append(type, AddressCoding.xor(address, with: transactionID), into: &output)
+        append(type, transactionID.xor(address), into: &output)
     }
 
     /// Appends type and length if the whole attribute will fit, after which exactly the padded value must be appended.

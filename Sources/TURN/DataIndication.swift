@@ -24,30 +24,46 @@ public enum DataIndication {
             end <= packet.count
         else { return nil }
         let start = payload.lowerBound &- headerCount
-        let header = InlineArray<48, UInt8>(initializingWith: { output in
-            writeHeader(length: length, dataCount: payload.count, peer, transactionID, into: &output)
-            output.append(zeros: output.freeCapacity)
-        })
-        for index in 0..<headerCount { packet[start &+ index] = header[index] }
+        writeHeader(STUNMessageType(.data, .indication), length: length, transactionID, at: start, in: &packet)
+        let data = writePeer(transactionID.xor(peer), at: start &+ STUNFormat.headerByteCount, in: &packet)
+        packet.store(bigEndian: AttributeType.data.rawValue, at: data)
+        packet.store(bigEndian: UInt16(truncatingIfNeeded: payload.count), at: data &+ 2)
         for index in payload.upperBound..<end { packet[index] = 0 }
         return start..<end
     }
 
+    // Stores at known places instead of a builder's appends: this runs for each packet of a peer without a channel.
     private static func writeHeader(
+        _ type: STUNMessageType,
         length: Int,
-        dataCount: Int,
-        _ peer: SocketAddress,
         _ transactionID: TransactionID,
-        into output: inout OutputSpan<UInt8>
+        at start: Int,
+        in packet: inout MutableSpan<UInt8>
     ) {
-        let start = output.count
-        var builder = STUNMessageBuilder(.data, .indication, transactionID, into: &output)
-        builder.append(.xorPeerAddress, xored: peer, into: &output)
-        // The output has room for the longest header, so that nothing is left out.
-        _ = try? builder.finish(into: &output)
-        output.append(bigEndian: AttributeType.data.rawValue)
-        output.append(bigEndian: UInt16(truncatingIfNeeded: dataCount))
-        output[start &+ 2] = UInt8(truncatingIfNeeded: length &>> 8)
-        output[start &+ 3] = UInt8(truncatingIfNeeded: length)
+        packet.store(bigEndian: type.rawValue, at: start)
+        packet.store(bigEndian: UInt16(truncatingIfNeeded: length), at: start &+ 2)
+        packet.store(bigEndian: STUNFormat.magicCookie, at: start &+ 4)
+        store(transactionID.high, at: start &+ 8, in: &packet)
+        packet.store(bigEndian: transactionID.low, at: start &+ 16)
+    }
+
+    /// Writes XOR-PEER-ADDRESS and returns where it ends.
+    private static func writePeer(_ xored: SocketAddress, at start: Int, in packet: inout MutableSpan<UInt8>) -> Int {
+        packet.store(bigEndian: AttributeType.xorPeerAddress.rawValue, at: start)
+        packet.store(bigEndian: UInt16(truncatingIfNeeded: 4 &+ xored.ip.byteCount), at: start &+ 2)
+        packet.store(bigEndian: UInt16(xored.family.attributeNumber), at: start &+ 4)
+        packet.store(bigEndian: xored.port, at: start &+ 6)
+        guard xored.family == .ipv6 else {
+            packet.store(bigEndian: xored.ip.ipv4Bits, at: start &+ 8)
+            return start &+ 12
+        }
+        store(xored.ip.high, at: start &+ 8, in: &packet)
+        store(xored.ip.low, at: start &+ 16, in: &packet)
+        return start &+ 24
+    }
+
+    private static func store(_ value: UInt64, at offset: Int, in packet: inout MutableSpan<UInt8>) {
+        packet.store(bigEndian: UInt32(truncatingIfNeeded: value &>> 32), at: offset)
+        packet.store(bigEndian: UInt32(truncatingIfNeeded: value), at: offset &+ 4)
     }
 }

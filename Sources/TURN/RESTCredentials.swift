@@ -58,7 +58,7 @@ public struct RESTSecret: Sendable {
 
     /// The long-term key of the user behind a name, with which MESSAGE-INTEGRITY is checked; allocates.
     ///
-    /// - Throws: `CredentialError` if name or realm cannot be one of a long-term credential.
+    /// - Throws: `CredentialError` if the realm cannot be one of a long-term credential, or the algorithm is unknown.
     public func integrityKey(
         username: Span<UInt8>,
         realm: String,
@@ -66,7 +66,7 @@ public struct RESTSecret: Sendable {
     ) throws(CredentialError) -> IntegrityKey {
         let bytes = try LongTermCredentials.keyBytes(
             algorithm,
-            username: String(decoding: username.toArray(), as: UTF8.self),
+            receivedUsername: username,
             realm: realm,
             password: password(for: username)
         )

@@ -60,6 +60,29 @@ import Testing
         #expect(String(decoding: Array(text.utf8)[name.userID], as: UTF8.self) == userID)
     }
 
+    @Test func `the key is that of the name as it came, which browsers do not prepare`() throws {
+        let secret = try RESTSecret(Self.secret)
+        let name = Array(secret.mint(userID: "Rene\u{301}", expiryUnixSeconds: 1000).username.utf8)
+        let text = name + Array(":example.org:\(secret.password(for: name.span))".utf8)
+        let expected = IntegrityKey(MessageDigest.md5(text).span)
+        let key = try secret.integrityKey(username: name.span, realm: "example.org", algorithm: .md5)
+        let bytes = try STUNMessage(STUNMessageType(.allocate, .request), TransactionID(high: 1, low: 1))
+            .encoded(protectedBy: .sha1(expected))
+        let check = try STUNMessageView(bytes.span).checkMessageIntegrity(key)
+        #expect(check == .valid)
+    }
+
+    @Test func `turn 63: an algorithm that is not known makes no key, least of all an empty one`() throws {
+        let unknown = PasswordAlgorithm(rawValue: 3)
+        #expect(throws: CredentialError.unknownAlgorithm(unknown)) {
+            _ = try RESTSecret(Self.secret).integrityKey(
+                username: Array("1:a".utf8).span,
+                realm: "example.org",
+                algorithm: unknown
+            )
+        }
+    }
+
     @Test(arguments: [
         "", ":", ":alice", "alice", "-1:alice", "+1:alice", " 1:alice", "1 :alice", "0x10:alice", "1.5:alice", "1e9",
         "18446744073709551616:x", "99999999999999999999999999:x", "\u{661}\u{662}:x",
