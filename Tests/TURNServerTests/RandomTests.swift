@@ -1,0 +1,215 @@
+import NetTypes
+import STUN
+import TURN
+import TURNServer
+import TestSupport
+import Testing
+
+@Suite struct ExerciseTests {
+    @Test(arguments: seeds(4))
+    func `turn 216: after random scripts everything is back at its base`(seed: UInt64) throws {
+        var entropy = Entropy.seeded(seed)
+        var exercise = try TURNServerExercise(seed: seed)
+        for _ in 0..<400 {
+            exercise.run(Self.script(steps: 60, using: &entropy).span)
+        }
+        let created = exercise.allocationsCreated
+        #expect(created > 100, "the scripts hardly do anything")
+        exercise.finish()
+    }
+
+    @Test(arguments: seeds(4))
+    func `scripts of noise trap nothing and leave nothing`(seed: UInt64) throws {
+        var entropy = Entropy.seeded(seed)
+        var exercise = try TURNServerExercise(seed: seed)
+        for _ in 0..<2000 { exercise.run(entropy.bytes(Int(entropy.next() % 200)).span) }
+        exercise.finish()
+    }
+
+    /// Steps that mostly make sense: an Allocate has a transport, a ChannelBind a channel and a peer.
+    static func script(steps: Int, using entropy: inout Entropy) -> [UInt8] {
+        var script: [UInt8] = []
+        for _ in 0..<steps {
+            let bits = entropy.next()
+            let byte = UInt8(truncatingIfNeeded: bits >> 8)
+            let client = UInt8(truncatingIfNeeded: bits >> 16)
+            switch bits % 16 {
+            case 0: script += [byte & 0x18, client]
+            case 1: script += [1, client]
+            case 2: script += [byte & 0x38 | 2, client]
+            case 3, 4: script += [byte & 0xF8 | 3, client] + entropy.bytes(2)
+            case 5...8: script += [5, client, 3, 0, 0, 0, 0] + entropy.bytes(8)
+            case 9: script += [5 | 1 << 3, client, 1] + entropy.bytes(4)
+            case 10, 11: script += [5 | 2 << 3, client, 2, 9, 0] + entropy.bytes(2) + [10, 0] + entropy.bytes(2)
+            case 12, 13: script += [5 | 3 << 3, client, 2, 8, 0] + entropy.bytes(2) + [9, 0] + entropy.bytes(2)
+            default: script += [7, client, 2, 9, 0] + entropy.bytes(2) + [14] + entropy.bytes(3)
+            }
+        }
+        return script
+    }
+}
+
+/// The server against a model that holds what RFC 8656 says in the plainest form.
+@Suite struct ModelTests {
+    struct Model {
+        var expires: Instant
+        var relay: SocketAddress
+        var permissions: [IPAddress: Instant] = [:]
+        var channels: [UInt16: (peer: SocketAddress, expires: Instant)] = [:]
+    }
+
+    @Test(arguments: seeds(3))
+    func `turn 216: 20 000 random operations agree with the model`(seed: UInt64) throws {
+        var entropy = Entropy.seeded(seed)
+        let server = try TestServer { $0.limits.allocationsPerUser = 1000 }
+        let clients = try (1...6).map { index in
+            try TestClient(
+                server,
+                "198.51.100.1:\(index)",
+                transport: index % 3 == 0 ? .tcp : .udp,
+                username: index % 2 == 0 ? "alice" : "bob",
+                style: index < 4 ? .legacy : .modern
+            )
+        }
+        var models = [Model?](repeating: nil, count: clients.count)
+        for _ in 0..<20_000 {
+            let index = Int(entropy.next() % UInt64(clients.count))
+            let peer = "203.0.113.\(entropy.next() % 4):\(1000 + entropy.next() % 2)"
+            let channel = 0x4000 + UInt16(entropy.next() % 4)
+            if let model = models[index], model.expires <= server.now { models[index] = nil }
+            try step(clients[index], &models[index], peer, channel, &entropy)
+        }
+        for client in clients { _ = try client.refresh(0) }
+        server.advance(.seconds(1))
+        let statistics = server.engine.statistics
+        #expect(statistics.allocations == 0 && statistics.permissions == 0 && statistics.channels == 0)
+        #expect(server.shared.allocationCount == 0 && server.shared.takenPortCount == 0)
+        #expect(server.sockets.isEmpty && server.shared.livePortCount == 0)
+        let timeout = server.engine.nextTimeout
+        #expect(timeout == nil)
+    }
+
+    private func step(
+        _ client: TestClient,
+        _ model: inout Model?,
+        _ peer: String,
+        _ channel: UInt16,
+        _ entropy: inout Entropy
+    ) throws {
+        let server = client.server
+        let now = server.now
+        switch entropy.next() % 16 {
+        case 0: server.advance(.seconds(entropy.next() % 120))
+        case 1, 2:
+            let response = try client.allocate()
+            #expect(response.isSuccess == (model == nil))
+            if let relay = response.relayed.first { model = Model(expires: now + .seconds(600), relay: relay) }
+        case 3:
+            let lifetime: UInt32? = entropy.next() % 8 == 0 ? 0 : nil
+            let response = try client.refresh(lifetime)
+            #expect(response.code == (model == nil ? 437 : 0))
+            if lifetime == 0 { model = nil } else { model?.expires = now + .seconds(600) }
+        case 4, 5:
+            #expect(try client.permit(peer).code == (model == nil ? 437 : 0))
+            model?.permissions[address(peer).ip] = now + .seconds(300)
+        case 6, 7:
+            let code = try client.bind(channel, peer).code
+            guard model != nil else {
+                #expect(code == 437)
+                break
+            }
+            let live = model?.channels.filter { $0.value.expires > now } ?? [:]
+            let conflicts = live.contains { ($0.key == channel) != ($0.value.peer == address(peer)) }
+            #expect(code == (conflicts ? 400 : 0))
+            guard !conflicts else { break }
+            model?.channels = live
+            model?.channels[channel] = (address(peer), now + .seconds(600))
+            model?.permissions[address(peer).ip] = now + .seconds(300)
+        case 8...10:
+            let isAllowed = model?.permissions[address(peer).ip].map { $0 > now } ?? false
+            guard case .relay(let transmit) = try client.send([1], to: peer) else {
+                #expect(!isAllowed)
+                break
+            }
+            #expect(isAllowed && transmit.destination == address(peer))
+        case 11, 12:
+            let bound = model?.channels[channel].flatMap { $0.expires > now ? $0.peer : nil }
+            guard case .relay(let transmit) = client.sendChannelData([1], on: channel) else {
+                #expect(bound == nil)
+                break
+            }
+            #expect(transmit.destination == bound)
+        default:
+            guard let relay = model?.relay else { break }
+            let isAllowed = model?.permissions[address(peer).ip].map { $0 > now } ?? false
+            let bound = model?.channels.first { $0.value.peer == address(peer) && $0.value.expires > now }?.key
+            let bytes = server.receiveFromPeer([1, 2, 3, 4], at: relay, from: address(peer)).bytes
+            #expect((bytes != nil) == isAllowed)
+            guard let bytes else { break }
+            #expect(bytes.count == (bound == nil ? 40 : 8))
+            if let bound { #expect(bytes.prefix(2) == [UInt8(bound >> 8), UInt8(bound & 255)]) }
+        }
+    }
+}
+
+@Suite struct MutationTests {
+    @Test(arguments: seeds(3))
+    func `20 000 mutated messages trap nothing, and indications get no answer`(seed: UInt64) throws {
+        var entropy = Entropy.seeded(seed)
+        let server = try TestServer { $0.limits.unauthenticatedAnswers = RateLimit(perSecond: 1e6, burst: 1e6) }
+        let clients = try [TestClient.Style.legacy, .modern, .anonymous].enumerated().map {
+            try TestClient(server, "198.51.100.1:\($0.offset + 1)", style: $0.element)
+        }
+        for client in clients { _ = try client.relay() }
+        for round in 0..<20_000 {
+            let client = clients[round % clients.count]
+            if round % 500 == 0 { server.advance(.seconds(100)) }
+            let transaction = client.newTransaction()
+            var bytes = try original(round, client, transaction)
+            mutate(&bytes, with: try original(Int(entropy.next() % 16), client, transaction), &entropy)
+            server.responses.removeAll(keepingCapacity: true)
+            server.receive(bytes, from: client.tuple)
+            let isIndication = bytes.count >= 2 && bytes[0] & 1 == 0 && bytes[1] & 0x10 != 0
+            #expect(server.responses.count <= 1)
+            if isIndication { #expect(server.responses.isEmpty) }
+            for response in server.responses {
+                _ = try Response(response.bytes)
+                #expect(response.bytes.count <= 300)
+            }
+        }
+        server.engine.revokeAll(at: server.now)
+        server.drain()
+        server.advance(.seconds(60))
+        #expect(server.sockets.isEmpty && server.shared.takenPortCount == 0 && server.shared.allocationCount == 0)
+    }
+
+    private func original(_ kind: Int, _ client: TestClient, _ transaction: TransactionID) throws -> [UInt8] {
+        let peer = STUNMessage.Attribute.peer("203.0.113.\(kind % 5):7")
+        return switch kind % 8 {
+        case 0: try client.message(.allocate, [.requestedTransport(17), .evenPort(0x80), .lifetime(900)], transaction)
+        case 1: try client.message(.refresh, [.lifetime(600), .family(1)], transaction)
+        case 2: try client.message(.createPermission, [peer, .peer("203.0.113.9:1")], transaction)
+        case 3: try client.message(.channelBind, [.channel(0x4000), peer], transaction)
+        case 4: try client.indication(.send, [peer, .dontFragment, .init(.data, [1, 2, 3])])
+        case 5: [0x40, 0x00, 0x00, 0x04, 1, 2, 3, 4]
+        case 6: try STUNMessage(STUNMessageType(.binding, .request), transaction).encoded(fingerprint: true)
+        default: try client.message(.allocate, [.requestedTransport(17), .additional(2), .dontFragment], transaction)
+        }
+    }
+
+    private func mutate(_ bytes: inout [UInt8], with other: [UInt8], _ entropy: inout Entropy) {
+        switch entropy.next() % 6 {
+        case 0: break
+        case 1: bytes.removeLast(Int(entropy.next() % UInt64(bytes.count)))
+        case 2:
+            bytes =
+                Array(bytes.prefix(Int(entropy.next() % UInt64(bytes.count))))
+                + other.suffix(Int(entropy.next() % UInt64(other.count)))
+        case 3: bytes += entropy.bytes(Int(entropy.next() % 20))
+        default:
+            for _ in 0...entropy.next() % 3 {
+                bytes[Int(entropy.next() % UInt64(bytes.count))] ^= 1 << UInt8(entropy.next() % 8)
+            }
+        }
+    }
+}
