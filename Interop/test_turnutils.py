@@ -107,7 +107,9 @@ def test(options):
     binary = server.require_binary(options.floe)
     outcome = results.Results(options.only)
     common = ["--listen", server.ADDRESS, "--listen", server.ADDRESS6, "--realm", REALM,
-              *server.allow(*server.LAB_PEERS)]
+              *server.allow(*server.LAB_PEERS),
+              # uclient draws channel numbers from RFC 5766's range, three quarters of which RFC 8656 has reserved.
+              "--legacy-channels"]
     with results.directory(options) as directory, Lab() as lab:
         there = lab.host("server", f"{server.ADDRESS}/24", f"{server.ADDRESS6}/64")
         client = lab.host("client", f"{CLIENT}/24", f"{CLIENT6}/64")

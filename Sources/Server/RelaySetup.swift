@@ -32,6 +32,7 @@ enum RelaySetup {
         server.relayPorts = options.relayPorts
         server.limits.allocationsPerUser = options.userQuota
         server.limits.allocations = options.totalQuota
+        server.acceptsLegacyChannels = options.acceptsLegacyChannels
         server.software = "Floe \(Floe.version)"
         let listeners = listening.addresses.flatMap { ip -> [RelayConfiguration.Listener] in
             let plain = SocketAddress(ip, port: options.turnPort)

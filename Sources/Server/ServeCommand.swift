@@ -94,6 +94,10 @@ public enum ServeCommand {
                         help: "relay to these addresses although they are denied by default"
                     ),
                     OptionSpecification("deny-peer", "CIDR", repeats: true, help: "never relay to these addresses"),
+                    OptionSpecification(
+                        "legacy-channels",
+                        help: "accept the channel numbers of RFC 5766 (0x5000 and up), which RFC 8656 reserves"
+                    ),
                     OptionSpecification("user-quota", "N", standard: "100", help: "allocations that one user may have"),
                     OptionSpecification("total-quota", "N", standard: "10000", help: "allocations in all"),
                 ]

@@ -105,6 +105,8 @@ public struct ServeOptions: Sendable {
     public var allowedPeers: [IPPrefix]
     /// Ranges that are never relayed to.
     public var deniedPeers: [IPPrefix]
+    /// Whether clients may use the channel numbers of RFC 5766.
+    public var acceptsLegacyChannels: Bool
     /// Allocations that one user may have.
     public var userQuota: Int
     /// Allocations in all.
@@ -172,6 +174,7 @@ public struct ServeOptions: Sendable {
             ?? 49152...65535
         allowedPeers = try arguments.values("allow-peer", prefix)
         deniedPeers = try arguments.values("deny-peer", prefix)
+        acceptsLegacyChannels = arguments.has("legacy-channels")
         userQuota = try arguments.number("user-quota", in: 1...1_000_000) ?? 100
         totalQuota = try arguments.number("total-quota", in: 1...1_000_000) ?? 10_000
         users = try arguments.values("user", "NAME:PASSWORD")

@@ -8,11 +8,20 @@ public struct ChannelNumber: RawRepresentable, Hashable, Sendable {
     /// The numbers there are; 0x5000 to 0x7FFF, which RFC 5766 had as well, are reserved.
     public static let range: ClosedRange<UInt16> = 0x4000...0x4FFF
 
+    /// The numbers that RFC 5766 §11 had, for clients from before RFC 8656.
+    public static let legacyRange: ClosedRange<UInt16> = 0x4000...0x7FFE
+
     /// Takes a number; `nil` outside `range`.
     @inlinable
     public init?(rawValue: UInt16) {
         guard rawValue &>> 12 == 4 else { return nil }
         self.rawValue = rawValue
+    }
+
+    /// Takes a number of either range; `nil` outside `legacyRange`.
+    public init?(legacyRawValue number: UInt16) {
+        guard Self.legacyRange.contains(number) else { return nil }
+        rawValue = number
     }
 }
 

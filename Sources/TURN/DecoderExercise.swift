@@ -13,7 +13,7 @@ package func exerciseTURNDecoder(_ bytes: Span<UInt8>) -> ExerciseResult {
     _ = try? view.xorRelayedAddress()
     _ = try? view.xorRelayedAddress(.ipv6)
     _ = try? view.lifetimeSeconds()
-    _ = try? view.channelNumber().flatMap(ChannelNumber.init)
+    _ = try? view.channelNumber().flatMap(ChannelNumber.init(rawValue:))
     _ = try? view.requestedTransport()
     _ = try? view.requestedAddressFamily()
     _ = try? view.additionalAddressFamily()

@@ -24,6 +24,10 @@ public struct TURNServerConfiguration: Sendable {
     ///
     /// Departure: RFC 8656 §7.2 wants IPv4 then. Browsers never name a family, so IPv6-only hosts need this; off by default.
     public var followsClientFamily = false
+    /// Whether channels may have the numbers 0x5000 to 0x7FFE as well.
+    ///
+    /// Departure: RFC 8656 §12 reserves them. Clients of RFC 5766, such as older tools of coturn, use them; off by default.
+    public var acceptsLegacyChannels = false
 
     /// Makes a configuration; everything that is not given has its documented default.
     public init(credentials: TURNServerCredentials, relayAddresses: [RelayAddress], gate: PeerAddressGate? = nil) {

@@ -40,6 +40,10 @@ extension TURNServerEngine {
         succeed(context.responder) { _, _ in }
     }
 
+    private func channelNumber(_ number: UInt16) -> ChannelNumber? {
+        configuration.acceptsLegacyChannels ? ChannelNumber(legacyRawValue: number) : ChannelNumber(rawValue: number)
+    }
+
     mutating func bindChannel(
         _ request: borrowing STUNMessageView,
         _ handle: SlotHandle,
@@ -48,7 +52,7 @@ extension TURNServerEngine {
         let channel: ChannelNumber
         let address: SocketAddress
         do {
-            guard let number = try request.channelNumber(), let found = ChannelNumber(rawValue: number),
+            guard let number = try request.channelNumber(), let found = channelNumber(number),
                 let peer = try request.xorPeerAddress(), peer.port != 0
             else { return fail(context.responder, .badRequest) }
             (channel, address) = (found, peer)

@@ -84,7 +84,7 @@ extension TURNServerEngine {
         }
         switch outcome {
         case .client(let client):
-            let channel = peers.channelNumber(handle.index, peer, at: now).flatMap { ChannelNumber(rawValue: $0) }
+            let channel = peers.channelNumber(handle.index, peer, at: now).flatMap { ChannelNumber(legacyRawValue: $0) }
             // Nobody answers an indication, so its identifier need not be hard to guess.
             let frame =
                 channel.map { .channelData($0) } ?? ClientFrame.dataIndication(from: peer, .random(using: &weakEntropy))

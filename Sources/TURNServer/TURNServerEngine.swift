@@ -92,6 +92,8 @@ public struct TURNServerEngine: ~Copyable {
         guard message.count >= 4 else { return ignore(.notTURN) }
         switch message[0] {
         case 64...79: return receiveChannelData(message, from: client, at: now)
+        case 80...127 where configuration.acceptsLegacyChannels:
+            return receiveChannelData(message, from: client, at: now)
         case 0...3: return receiveSTUN(message, from: client, at: now)
         default: return ignore(.notTURN)
         }
