@@ -17,13 +17,10 @@ struct Allocation {
     var traffic = RelayedTraffic()
     var bandwidth: TokenBucket?
     var reservationToken: UInt64?
-    /// What waits for the driver's answer; `nil` once the client has its response.
-    var pending: PendingAllocate?
 
     /// When the first of its relayed addresses expires; `nil` while it waits for its sockets.
     var deadline: Instant? {
-        guard pending == nil else { return nil }
-        return relays.allOpen.map(\.expires).min()
+        relays.isOpening ? nil : relays.allOpen.map(\.expires).min()
     }
 
     func summary(at now: Instant) -> AllocationSummary {

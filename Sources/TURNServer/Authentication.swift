@@ -12,11 +12,18 @@ enum Identity {
     case malformed
 }
 
-/// A user who may allocate.
-struct Account {
+/// A user who may allocate; one object for all allocations of a static user.
+///
+/// No packet touches it.
+final class Account: Sendable {
     /// The name under which the quota counts: without the expiry time of temporary credentials.
     let user: String
     let credentials: LongTermCredentials
+
+    init(user: String, credentials: LongTermCredentials) {
+        self.user = user
+        self.credentials = credentials
+    }
 }
 
 extension TURNServerEngine {

@@ -9,7 +9,7 @@ import NetTypes
 struct PrefixLimiter {
     private struct Bucket {
         var key: UInt64 = 0
-        var tokens: Float
+        var tokens: Double
         var updated: Instant = .zero
     }
 
@@ -17,15 +17,15 @@ struct PrefixLimiter {
     private var buckets: [Bucket]
     private let mask: Int
     private let seed: UInt64
-    private let rate: Float
-    private let burst: Float
+    private let rate: Double
+    private let burst: Double
 
     init(_ limit: RateLimit, places: Int, seed: UInt64) {
         var sets = 1
         while sets * Self.ways < places { sets *= 2 }
-        rate = Float(limit.perSecond)
-        burst = Float(limit.burst)
-        buckets = Array(repeating: Bucket(tokens: Float(limit.burst)), count: sets * Self.ways)
+        rate = Double(limit.perSecond)
+        burst = Double(limit.burst)
+        buckets = Array(repeating: Bucket(tokens: Double(limit.burst)), count: sets * Self.ways)
         mask = sets - 1
         self.seed = seed
     }
@@ -52,7 +52,7 @@ struct PrefixLimiter {
 
     private mutating func refill(_ index: Int, at now: Instant) {
         guard now > buckets[index].updated else { return }
-        let gained = Float((now - buckets[index].updated).nanoseconds) * rate / 1e9
+        let gained = Double((now - buckets[index].updated).nanoseconds) * rate / 1e9
         buckets[index].tokens = min(burst, buckets[index].tokens + gained)
         buckets[index].updated = now
     }

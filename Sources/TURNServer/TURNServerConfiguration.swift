@@ -113,6 +113,8 @@ public enum TURNServerConfigurationError: Error, Hashable, Sendable, CustomStrin
     case badRealm
     /// The nonce secret is too short.
     case badNonceSecret
+    /// SOFTWARE is too long.
+    case softwareTooLong
     /// A static user's keys were made for another realm.
     case userOfAnotherRealm
     /// A lifetime is outside what RFC 8656 allows.
@@ -130,6 +132,7 @@ public enum TURNServerConfigurationError: Error, Hashable, Sendable, CustomStrin
             "relay ports \(range.lowerBound)-\(range.upperBound) include ports below 1024: use 49152-65535 or another range above"
         case .badRealm: "the realm must have 1 to 127 characters: use the server's domain name"
         case .badNonceSecret: "the nonce secret is too short: give 16 bytes or more"
+        case .softwareTooLong: "the software name is too long: use at most 127 characters"
         case .userOfAnotherRealm: "a user's keys belong to another realm: make them anew for this one"
         case .badLifetimes:
             "lifetimes must be: default at most maximum, maximum at most a day, reservation at least 30 seconds"
@@ -153,6 +156,8 @@ extension TURNServerConfiguration {
         }
         guard relayPorts.lowerBound >= 1024 else { throw .wellKnownPorts(relayPorts) }
         guard (1...127).contains(credentials.realm.count), credentials.realm.utf8.count <= 509 else { throw .badRealm }
+        let name = software ?? ""
+        guard name.count <= 127, name.utf8.count <= 509 else { throw .softwareTooLong }
         guard credentials.isConsistent else { throw .userOfAnotherRealm }
         let (first, last) = (lifetimes.default, lifetimes.maximum)
         guard first > .zero, first <= last, last <= .seconds(86_400), lifetimes.reservation >= .seconds(30) else {

@@ -11,7 +11,7 @@ public struct TURNServerCredentials: Sendable {
     public let passwordAlgorithms: PasswordAlgorithmList
 
     let realmBytes: [UInt8]
-    private let users: [String: LongTermCredentials]
+    private let users: [String: Account]
     private let names: [UserHash: String]
     private let secrets: [RESTSecret]
     private let maximumTemporarySeconds: UInt64
@@ -35,7 +35,9 @@ public struct TURNServerCredentials: Sendable {
         var entropy = Entropy.system
         self.realm = realm
         realmBytes = Array(realm.utf8)
-        self.users = Dictionary(users.map { ($0.username, $0) }) { _, last in last }
+        self.users = Dictionary(users.map { ($0.username, Account(user: $0.username, credentials: $0)) }) { _, last in
+            last
+        }
         names = Dictionary(users.map { ($0.userhash, $0.username) }) { _, last in last }
         self.secrets = secrets
         self.maximumTemporarySeconds = maximumTemporarySeconds
@@ -63,16 +65,16 @@ public struct TURNServerCredentials: Sendable {
     }
 
     /// Whether every static user belongs to this realm.
-    var isConsistent: Bool { users.values.allSatisfy { $0.realm == realm } }
+    var isConsistent: Bool { users.values.allSatisfy { $0.credentials.realm == realm } }
 
     func accounts(hash: UserHash) -> [Account] {
         guard let name = names[hash], let found = users[name] else { return [] }
-        return [Account(user: name, credentials: found)]
+        return [found]
     }
 
     /// The accounts that a name can stand for: one of a static user, or one for each secret of temporary credentials.
     func accounts(name: String, atUnixSeconds now: UInt64) -> [Account] {
-        if let found = users[name] { return [Account(user: name, credentials: found)] }
+        if let found = users[name] { return [found] }
         let bytes = Array(name.utf8)
         guard !secrets.isEmpty, bytes.contains(UInt8(ascii: ":")), let parts = RESTUsername(bytes.span),
             parts.isValid(atUnixSeconds: now, maximumLifetimeSeconds: maximumTemporarySeconds)

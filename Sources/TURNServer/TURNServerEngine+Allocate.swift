@@ -9,12 +9,15 @@ extension TURNServerEngine {
         _ context: RequestContext
     ) -> ClientDisposition {
         if let handle = clients[context.client] {
-            let isRepeated = allocations.read(handle) { $0.transactionID } == request.transactionID
-            guard isRepeated else {
+            let isRepeated = allocations.read(handle) {
+                $0.transactionID == request.transactionID
+                    && $0.account.credentials.username == context.account.credentials.username
+            }
+            guard isRepeated == true else {
                 fail(context.responder, .allocationMismatch)
                 return .accepted
             }
-            guard allocations.read(handle, { $0.pending == nil }) == true else { return ignore(.retransmission) }
+            guard allocations.read(handle, { !$0.relays.isOpening }) == true else { return ignore(.retransmission) }
             confirm(handle, context.responder, at: context.now)
             return .accepted
         }
@@ -65,19 +68,19 @@ extension TURNServerEngine {
             transactionID: transactionID,
             created: now,
             relays: relays,
-            bandwidth: bandwidth(at: now),
-            pending: PendingAllocate(
-                responder: context.responder,
-                lifetime: wish.lifetime,
-                wish: wish.ports,
-                attempts: configuration.limits.portAttempts
-            )
+            bandwidth: bandwidth(at: now)
         )
         guard relays.isOpening, let handle = allocations.insert(allocation) else {
             for _ in 0..<units { shared.release(user) }
             return .insufficientCapacity
         }
         clients.insert(handle, for: context.client)
+        pending[handle] = PendingAllocate(
+            responder: context.responder,
+            lifetime: wish.lifetime,
+            wish: wish.ports,
+            attempts: configuration.limits.portAttempts
+        )
         for family in AddressFamily.allCases { requestSocket(handle, family, relays[family]) }
         return nil
     }
@@ -107,8 +110,8 @@ extension TURNServerEngine {
     /// If the client has gone meanwhile, a `closeRelay` event with the token follows.
     public mutating func relayOpened(_ id: RelayID, token: UInt64, at now: Instant) {
         let handle = id.allocation
-        guard let (slot, lifetime) = allocations.read(handle, { ($0.relays[id.family], $0.pending?.lifetime) }),
-            case .opening(let lease, _) = slot, let lifetime
+        guard let slot = allocations.read(handle, { $0.relays[id.family] }), case .opening(let lease, _) = slot,
+            let lifetime = pending[handle]?.lifetime
         else {
             events.append(.closeRelay(token: token))
             return
@@ -126,16 +129,14 @@ extension TURNServerEngine {
     /// many ports were in use, the client gets 508.
     public mutating func relayOpenFailed(_ id: RelayID, addressInUse: Bool, at now: Instant) {
         let handle = id.allocation
-        guard let (slot, pending) = allocations.read(handle, { ($0.relays[id.family], $0.pending) }),
-            case .opening(let lease, let isRedeemed) = slot, let pending
+        guard let slot = allocations.read(handle, { $0.relays[id.family] }),
+            case .opening(let lease, let isRedeemed) = slot, let pending = pending[handle]
         else { return }
         giveBack(lease, pending.wish, at: now)
         var next = RelaySlot.failed(.insufficientCapacity)
         if addressInUse, !isRedeemed, pending.attempts > 0 { next = take(id.family, pending.wish, at: now) }
-        _ = allocations.update(handle) {
-            $0.relays[id.family] = next
-            $0.pending?.attempts -= 1
-        }
+        _ = allocations.update(handle) { $0.relays[id.family] = next }
+        self.pending[handle]?.attempts -= 1
         requestSocket(handle, id.family, next)
         complete(handle, at: now)
     }
@@ -148,8 +149,7 @@ extension TURNServerEngine {
 
     /// Answers the client as soon as no socket is waited for.
     private mutating func complete(_ handle: SlotHandle, at now: Instant) {
-        guard let (relays, pending) = allocations.read(handle, { ($0.relays, $0.pending) }), let pending,
-            !relays.isOpening
+        guard let relays = allocations.read(handle, { $0.relays }), !relays.isOpening, let pending = pending[handle]
         else { return }
         guard let first = relays.allOpen.first else {
             end(handle, .revoked, at: now)
@@ -163,10 +163,10 @@ extension TURNServerEngine {
             reservationExpiry = reservationExpiry.map { min($0, reservation.expires) } ?? reservation.expires
         }
         _ = allocations.update(handle) { allocation in
-            allocation.pending = nil
             allocation.reservationToken = token
             allocation.relayed = relays.allOpen.map(\.external)
         }
+        self.pending[handle] = nil
         timers.set(handle, to: first.expires)
         counters.allocationsCreated &+= 1
         if let summary = allocations.read(handle, { $0.summary(at: now) }) { log(.allocationCreated(summary)) }

@@ -87,15 +87,16 @@ extension TURNServerEngine {
         guard let allocation = allocations.remove(handle) else { return }
         clients.remove(allocation.client)
         timers.remove(handle)
+        let pending = pending.removeValue(forKey: handle)
         for slot in [allocation.relays.ipv4, allocation.relays.ipv6] {
             switch slot {
             case .none, .failed: break
             case .open(let relay): close(relay, at: now)
-            case .opening(let lease, _): giveBack(lease, allocation.pending?.wish ?? .any, at: now)
+            case .opening(let lease, _): giveBack(lease, pending?.wish ?? .any, at: now)
             }
         }
         shared.release(allocation.account.user)
-        guard let pending = allocation.pending else {
+        guard let pending else {
             return log(.allocationEnded(allocation.summary(at: now), reason))
         }
         // The unit for the reserved port had been taken along.

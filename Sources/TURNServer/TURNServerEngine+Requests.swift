@@ -78,7 +78,7 @@ extension TURNServerEngine {
         }
         guard request.method != .allocate else { return allocate(request, context) }
         guard let handle = clients[context.client],
-            let (holder, isPending) = allocations.read(handle, { ($0.account, $0.pending != nil) }), !isPending
+            let (holder, isPending) = allocations.read(handle, { ($0.account, $0.relays.isOpening) }), !isPending
         else {
             mismatch(request, context)
             return .accepted

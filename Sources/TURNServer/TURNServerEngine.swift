@@ -19,6 +19,8 @@ public struct TURNServerEngine: ~Copyable {
     let decoyKey: IntegrityKey
 
     var allocations: SlotPool<Allocation>
+    /// What waits for the driver's answers; apart from the allocations, which stay small and live long.
+    var pending: [SlotHandle: PendingAllocate] = [:]
     var clients: FlatTable<ClientTuple, SlotHandle>
     var peers: PeerTables
     var timers = DeadlineHeap()

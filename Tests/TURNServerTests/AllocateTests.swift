@@ -55,6 +55,17 @@ import Testing
         #expect(server.shared.allocationCount == 2, "the allocation and its reservation")
     }
 
+    @Test func `another user's Allocate with the same transaction is no retransmission`() throws {
+        let server = try TestServer()
+        let (alice, bob) = (try TestClient(server), try TestClient(server, username: "bob"))
+        let transaction = alice.newTransaction()
+        for (client, code) in [(alice, 0), (bob, 437)] {
+            try client.challenge()
+            let bytes = try client.message(.allocate, [.requestedTransport(17)], transaction)
+            #expect(try #require(try client.exchange(bytes)).code == code)
+        }
+    }
+
     @Test func `turn 94: a retransmission while the socket is opened is absorbed, another request gets 437`() throws {
         let server = try TestServer()
         server.opensAtOnce = false

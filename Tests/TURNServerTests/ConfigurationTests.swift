@@ -42,6 +42,7 @@ import Testing
         #expect(try problem { $0.lifetimes.default = .seconds(4000) } == .badLifetimes)
         #expect(try problem { $0.lifetimes.reservation = .seconds(29) } == .badLifetimes, "turn 109")
         #expect(try problem { $0.credentials = TURNServerCredentials(realm: "") } == .badRealm)
+        #expect(try problem { $0.software = String(repeating: "x", count: 128) } == .softwareTooLong)
         let other = try LongTermCredentials(username: "a", realm: "b", password: "c")
         #expect(
             try problem { $0.credentials = TURNServerCredentials(realm: "d", users: [other]) } == .userOfAnotherRealm
