@@ -56,8 +56,8 @@ class PeerDetails {
 
   constructor(member) {
     this.member = member;
-    this.foundFold = fold('Candidates', this.#found.made);
-    this.pairsFold = fold('Pairs', this.#pairs.made);
+    this.foundFold = fold('Candidates', this.#found.made, true);
+    this.pairsFold = fold('Pairs', this.#pairs.made, true);
     this.element = element('section', { className: 'peer-details', 'aria-label': member.name },
       element('h3', {}, element('span', { textContent: member.name }), this.#state), this.#facts, this.#errors,
       this.foundFold.made, this.pairsFold.made, fold('Timeline', this.#timeline, true).made);

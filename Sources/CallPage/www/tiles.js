@@ -199,7 +199,7 @@ export class Stage {
     const small = Math.max(96, Math.min(240, width * 0.26));
     const tall = width < height ? small * 4 / 3 : small * 9 / 16;
     this.#own.element.classList.add('pip');
-    this.#place(this.#own, width - small - gap, gap, small, tall);
+    this.#place(this.#own, width - small - gap, height - tall - gap, small, tall);
   }
 
   /** The number of columns that makes the tiles largest, with shapes between 3:4 and 16:9. */
