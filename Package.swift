@@ -126,6 +126,13 @@ let testing: [Target] = [
         "LoopbackTests",
         ["EventLoop", "Transport", "Crypto", "NetTypes", "Bytes", "Diagnostics", "CLinux", "TestSupport"]
     ),
+    tests(
+        "RelayTests",
+        [
+            "Relay", "TURNServer", "TURN", "STUN", "EventLoop", "Transport", "Crypto", "NetTypes", "Bytes",
+            "Diagnostics", "TestSupport",
+        ]
+    ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
     tests(
         "ServerTests",

@@ -30,6 +30,10 @@ public struct RelayConfiguration: Sendable {
     public var streams = 10_000
     /// Streams from one address (IPv4) or /64 (IPv6) that one shard has at most.
     public var streamsPerPrefix = 256
+    /// The longest message, in bytes with its header, that a stream without an allocation may bring.
+    ///
+    /// Requests are far shorter; a stranger's promise of 64 KiB is not waited for.
+    public var strangerMessageBytes = 4096
     /// How long a stream may take from its acceptance to its first whole message.
     public var firstMessageTime = TimeSpan.seconds(10)
     /// How long a stream without an allocation may be silent.
@@ -45,5 +49,30 @@ public struct RelayConfiguration: Sendable {
     public init(server: TURNServerConfiguration, listeners: [Listener]) {
         self.server = server
         self.listeners = listeners
+    }
+}
+
+/// What is wrong with a relay's configuration, in words for the operator.
+public enum RelayConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// A listener for TLS without an identity to show.
+    case noIdentity(SocketAddress)
+
+    /// What is wrong and what to do.
+    public var description: String {
+        switch self {
+        case .noIdentity(let address): "TLS at \(address) needs a certificate: give one, or do not listen there"
+        }
+    }
+}
+
+extension RelayConfiguration {
+    /// Checks what the types cannot.
+    ///
+    /// - Throws: `RelayConfigurationError` or `TURNServerConfigurationError`, the first thing that is wrong.
+    func validate() throws {
+        try server.validate()
+        for listener in listeners where listener.transport == .tls && tls == nil {
+            throw RelayConfigurationError.noIdentity(listener.address)
+        }
     }
 }

@@ -18,6 +18,12 @@ enum RelayDrop: String, DropReason {
     case tooManyStreams
     /// More streams than one address may have.
     case tooManyStreamsOfPrefix
+    /// A stream for which the process has no descriptor left.
+    case noDescriptor
+    /// A listener that does not work.
+    case brokenListener
+    /// A datagram to an address that no listener has any more.
+    case noRoute
     /// A TLS handshake or record that failed.
     case tlsFailure
 }

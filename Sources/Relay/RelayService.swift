@@ -13,10 +13,10 @@ public final class RelayService: Sendable {
 
     /// Opens all listeners and starts the threads.
     ///
-    /// - Throws: `SocketError` if an address cannot be used, `TURNServerConfigurationError` or `SystemError` otherwise;
-    ///   nothing is left running then.
+    /// - Throws: `SocketError` if an address cannot be used, `RelayConfigurationError`, `TURNServerConfigurationError` or
+    ///   `SystemError` otherwise; nothing is left running then.
     public init(_ configuration: RelayConfiguration, logger: Logger) throws {
-        try configuration.server.validate()
+        try configuration.validate()
         // Shards share their ports, so the kernel would let a stranger who shares them as well take half of the traffic.
         for listener in configuration.listeners {
             if listener.transport == .udp {
@@ -30,8 +30,11 @@ public final class RelayService: Sendable {
         var mailboxes: [Mailbox<RelayShard.Command>] = []
         var reports: [RelayReport] = []
         let threads = ThreadList()
+        // The kernel spreads clients over the sockets that exist: the first packet is taken when all of them do, or a
+        // client would find itself at another shard, without its allocation.
+        var shards: [ShardBox] = []
         do {
-            for index in 0..<max(1, configuration.threads) {
+            for _ in 0..<max(1, configuration.threads) {
                 let mailbox = try Mailbox<RelayShard.Command>(limit: 64)
                 let report = RelayReport()
                 let engine = try TURNServerEngine(
@@ -48,11 +51,13 @@ public final class RelayService: Sendable {
                     logger: logger
                 )
                 try shard.open()
-                let processor = configuration.threads > 1 && index < processors.count ? processors[index] : nil
-                let box = ShardBox(shard)
-                try threads.start(name: "floe-relay-\(index)", processor: processor) { box.run() }
+                shards.append(ShardBox(shard))
                 mailboxes.append(mailbox)
                 reports.append(report)
+            }
+            for (index, box) in shards.enumerated() {
+                let processor = shards.count > 1 && index < processors.count ? processors[index] : nil
+                try threads.start(name: "floe-relay-\(index)", processor: processor) { box.run() }
             }
         } catch {
             for mailbox in mailboxes { _ = mailbox.push(.stop) }

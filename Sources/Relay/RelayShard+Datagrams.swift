@@ -37,7 +37,11 @@ extension RelayShard {
             switch Self.frame(&packets, index, from: id, &engine, &streams, softLimit, at: now) {
             case .none: break
             case .datagram(let client, let bytes):
-                if let route = route(to: client) { enqueue(packet: index, bytes, route) }
+                guard let route = route(to: client) else {
+                    drops.count(.noRoute)
+                    continue
+                }
+                enqueue(packet: index, bytes, route)
             case .stream(let handle, let result): finishWrite(result, handle)
             }
         }

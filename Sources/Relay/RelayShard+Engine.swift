@@ -32,6 +32,8 @@ extension RelayShard {
                 writeControl(bytes.span, to: SlotHandle(bits: client.connection))
             } else if let route = route(to: client) {
                 enqueue(copying: bytes.span, route)
+            } else {
+                drops.count(.noRoute)
             }
         }
     }
@@ -74,7 +76,12 @@ extension RelayShard {
                 ["turn.user": .text(user), "turn.client": .endpoint(client.remote), "turn.peer": .address(peer)]
             )
         case .authenticationFailed(let client):
-            logger.info("Credentials refused.", ["turn.client": .endpoint(client.remote)])
+            guard refusalLog.take(at: now) else { return refusalsUnsaid += 1 }
+            logger.info(
+                "Credentials refused.",
+                ["turn.client": .endpoint(client.remote), "turn.unsaid": .number(refusalsUnsaid)]
+            )
+            refusalsUnsaid = 0
         }
     }
 

@@ -15,18 +15,14 @@ extension RelayShard {
     mutating func acceptStreams(_ listener: SlotHandle, at now: Instant) {
         for _ in 0..<Self.acceptsPerTurn {
             guard let transport = streamListeners.read(listener, { $0.transport }),
-                let socket = streamListeners.update(listener, Self.accept) ?? nil
+                let result = streamListeners.update(listener, { $0.socket.accept() })
             else { return }
-            addStream(socket, transport, at: now)
-        }
-    }
-
-    private static func accept(_ listener: inout StreamListener) -> TCPSocket? {
-        switch listener.socket.accept() {
-        case .accepted(let socket): return socket
-        case .wouldBlock: return nil
-        case .refused: return nil
-        case .failed: return nil
+            switch consume result {
+            case .accepted(let socket): addStream(socket, transport, at: now)
+            case .wouldBlock: return
+            case .refused: return drops.count(.noDescriptor)
+            case .failed: return drops.count(.brokenListener)
+            }
         }
     }
 
@@ -41,7 +37,7 @@ extension RelayShard {
         let limit = configuration.streamQueueBytes * 2
         let connection: StreamConnection
         if transport == .tls {
-            guard let tls else { return }
+            guard let tls else { return drops.count(.tlsFailure) }
             connection = StreamConnection(socket, tls: TLSSession(server: tls), outputLimit: limit)
         } else {
             connection = StreamConnection(socket, outputLimit: limit)
@@ -58,18 +54,24 @@ extension RelayShard {
         }
         streamsByPrefix[prefix, default: 0] += 1
         acceptedStreams[transport, default: 0] += 1
-        streamDeadlines.push(handle, at: now + configuration.firstMessageTime)
+        scheduleStream(handle)
     }
 
+    /// Goes on with streams that have more than one turn's worth of bytes, each of them once.
     mutating func serveUnreadStreams(at now: Instant) {
+        guard !unreadStreams.isEmpty else { return }
         let handles = unreadStreams
         unreadStreams = []
-        for handle in handles { readStreams(handle, at: now) }
+        for handle in handles {
+            _ = streams.update(handle) { $0.isUnread = false }
+            readStreams(handle, at: now)
+        }
     }
 
     mutating func serveStream(_ handle: SlotHandle, _ event: PollEvent, at now: Instant) {
         if event.isWritable { markDirty(handle) }
-        if event.isReadable { readStreams(handle, at: now) }
+        // One that is on the list has had its share of this turn.
+        if event.isReadable, streams.read(handle, { $0.isUnread }) == false { readStreams(handle, at: now) }
     }
 
     private mutating func readStreams(_ handle: SlotHandle, at now: Instant) {
@@ -91,7 +93,12 @@ extension RelayShard {
             }
         }
         markDirty(handle)
-        if streams.read(handle, { $0.connection.hasUnreadBytes }) == true { unreadStreams.append(handle) }
+        let isNew = streams.update(handle) { stream in
+            guard stream.connection.hasUnreadBytes, !stream.isUnread else { return false }
+            stream.isUnread = true
+            return true
+        }
+        if isNew == true { unreadStreams.append(handle) }
     }
 
     /// Reads once and works through the whole messages; the rest waits in the stream.
@@ -103,20 +110,21 @@ extension RelayShard {
         guard
             let outcome = streams.update(
                 handle,
-                { stream -> (StreamReadResult, ClientTuple, Bool) in
+                { stream -> (StreamReadResult, RelayStream.Reader) in
                     if !stream.pending.isEmpty {
                         buffer.append(contentsOf: stream.pending)
                         stream.pending = []
                     }
                     var result = StreamReadResult.wouldBlock
                     buffer.append(addingCapacity: Self.readBytes) { result = stream.connection.read(into: &$0) }
-                    return (result, stream.client, stream.isEnding)
+                    return (result, stream.reader)
                 }
             )
         else { return nil }
-        let (result, client, isEnding) = outcome
-        guard !isEnding else { return result }
-        let used = receive(buffer.span, from: client, at: now)
+        let (result, reader) = outcome
+        guard !reader.isEnding else { return result }
+        let limit = reader.hasAllocation ? StreamFraming.maximumFrameByteCount : configuration.strangerMessageBytes
+        let used = receive(buffer.span, from: reader.client, StreamFraming(limit: limit), at: now)
         guard let used else {
             drops.count(.brokenStream)
             removeStream(handle, at: now)
@@ -133,8 +141,12 @@ extension RelayShard {
     }
 
     /// Hands whole messages to the engine; returns how many bytes they were, or `nil` if the stream cannot be followed.
-    private mutating func receive(_ bytes: Span<UInt8>, from client: ClientTuple, at now: Instant) -> Int? {
-        let framing = StreamFraming()
+    private mutating func receive(
+        _ bytes: Span<UInt8>,
+        from client: ClientTuple,
+        _ framing: StreamFraming,
+        at now: Instant
+    ) -> Int? {
         var used = 0
         while used < bytes.count {
             let rest = bytes.extracting(used...)
@@ -191,7 +203,7 @@ extension RelayShard {
     }
 
     /// Sends what the turn has queued, and watches for room where the kernel did not take all.
-    mutating func flushStreams(at now: Instant) {
+    mutating func flushStreams() {
         for handle in dirtyStreams {
             let change = streams.update(handle) { stream -> (Int32, Bool)? in
                 stream.isDirty = false
@@ -205,49 +217,5 @@ extension RelayShard {
             try? poller.modify(descriptor, token: Self.token(.stream, handle), interest: interest)
         }
         dirtyStreams.removeAll(keepingCapacity: true)
-    }
-
-    // MARK: Ending
-
-    /// Ends our side; the stream goes when the peer ends its own, or after a moment.
-    mutating func endStream(_ handle: SlotHandle, at now: Instant) {
-        _ = streams.update(handle) { stream in
-            stream.isEnding = true
-            stream.lastMessage = now
-            stream.connection.finish()
-        }
-        scheduleStream(handle)
-    }
-
-    mutating func removeStream(_ handle: SlotHandle, at now: Instant) {
-        guard let stream = streams.remove(handle) else { return }
-        engine.connectionClosed(stream.client, at: now)
-        let count = streamsByPrefix[stream.prefix, default: 1] - 1
-        streamsByPrefix[stream.prefix] = count > 0 ? count : nil
-    }
-
-    /// Puts the stream's present deadline into the queue, for when it has become earlier.
-    mutating func scheduleStream(_ handle: SlotHandle) {
-        guard let deadline = streams.read(handle, { $0.deadline(configuration) }), deadline != .distantFuture else {
-            return
-        }
-        streamDeadlines.push(handle, at: deadline)
-    }
-
-    mutating func closeIdleStreams(at now: Instant) {
-        while let handle = streamDeadlines.pop(at: now) {
-            guard let deadline = streams.read(handle, { $0.deadline(configuration) }) else { continue }
-            guard deadline <= now else {
-                // It has spoken meanwhile: one entry in the queue for each stream, moved on when it comes up.
-                if deadline != .distantFuture { streamDeadlines.push(handle, at: deadline) }
-                continue
-            }
-            if streams.read(handle, { $0.isEnding }) == true {
-                removeStream(handle, at: now)
-            } else {
-                drops.count(.idleStream)
-                endStream(handle, at: now)
-            }
-        }
     }
 }

@@ -60,10 +60,14 @@ struct RelayShard: ~Copyable {
     /// Streams whose TLS holds bytes that no poller knows of.
     var unreadStreams: [SlotHandle] = []
     var dirtyStreams: [SlotHandle] = []
-    var streamDeadlines = DeadlineQueue<SlotHandle>()
+    var streamTimers = TimerWheel(start: MonotonicClock.now(), tick: .milliseconds(10))
     var streamsByPrefix: [IPAddress: Int] = [:]
     var acceptedStreams: [TransportProtocol: UInt64] = [:]
     var drops = DropCounters<RelayDrop>()
+    /// Refused credentials are logged so often and no more: whoever guesses them must not fill the disk.
+    var refusalLog = TokenBucket(ratePerSecond: 10, burst: 100, at: .zero)
+    /// How many were not logged since the last that was.
+    var refusalsUnsaid = 0
     var nextReport = Instant.zero
     var stopsAt: Instant?
 
@@ -132,27 +136,37 @@ struct RelayShard: ~Copyable {
 
     /// Runs until a command says stop.
     mutating func run() {
-        var now = MonotonicClock.now()
-        while !hasStopped(at: now) {
-            let timers = [engine.nextTimeout, streamDeadlines.earliest, nextReport, stopsAt].compactMap { $0 }.min()
-            let deadline = unreadStreams.isEmpty ? timers : now
-            do {
-                try poller.wait(until: deadline, into: &events)
-            } catch {
-                logger.error("The relay cannot wait for packets and stops.", ["error": .text("\(error)")])
-                return
-            }
-            now = MonotonicClock.now()
-            if now >= nextReport { publish(at: now) }
-            for index in events.indices { handle(events[index], at: now) }
-            serveUnreadStreams(at: now)
-            if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
-            closeIdleStreams(at: now)
-            drainEngine(at: now)
-            flushDatagrams()
-            flushStreams(at: now)
+        do {
+            while try turn(until: .distantFuture) {}
+        } catch {
+            logger.error("The relay cannot wait for packets and stops.", ["error": .text("\(error)")])
         }
-        publish(at: now)
+        publish(at: MonotonicClock.now())
+    }
+
+    /// Waits until there is something to do, at most until `limit`, and does all of it; returns `false` at the end.
+    ///
+    /// - Throws: `SystemError` if nothing can be waited for any more.
+    mutating func turn(until limit: Instant) throws(SystemError) -> Bool {
+        try poller.wait(until: unreadStreams.isEmpty ? min(limit, nextTimeout) : .zero, into: &events)
+        let now = MonotonicClock.now()
+        if now >= nextReport { publish(at: now) }
+        serveUnreadStreams(at: now)
+        for index in events.indices { handle(events[index], at: now) }
+        if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
+        closeIdleStreams(at: now)
+        drainEngine(at: now)
+        flushDatagrams()
+        flushStreams()
+        return !hasStopped(at: now)
+    }
+
+    private var nextTimeout: Instant {
+        var next = nextReport
+        if let timeout = engine.nextTimeout { next = min(next, timeout) }
+        if let timeout = streamTimers.nextDeadline { next = min(next, timeout) }
+        if let stopsAt { next = min(next, stopsAt) }
+        return next
     }
 
     private mutating func handle(_ event: PollEvent, at now: Instant) {

@@ -1,4 +1,5 @@
 import Bytes
+import EventLoop
 import NetTypes
 import TURN
 import TURNServer
@@ -19,6 +20,10 @@ struct RelayStream: ~Copyable {
     var watchesWriting = false
     /// Whether something was queued in this turn that has to be flushed at its end.
     var isDirty = false
+    /// Whether it is among the streams whose TLS holds bytes that no poller knows of.
+    var isUnread = false
+    /// The one timer, by which the stream is given up.
+    var timer: TimerHandle?
     /// Whether our side has ended, and only the peer's end is waited for.
     var isEnding = false
 
@@ -28,6 +33,15 @@ struct RelayStream: ~Copyable {
         prefix = client.remote.ip.limitPrefix
         lastMessage = now
     }
+
+    /// What decides how its bytes are read.
+    struct Reader {
+        let client: ClientTuple
+        let hasAllocation: Bool
+        let isEnding: Bool
+    }
+
+    var reader: Reader { Reader(client: client, hasAllocation: allocations > 0, isEnding: isEnding) }
 
     /// When the stream is to be given up, if nothing comes before.
     func deadline(_ configuration: RelayConfiguration) -> Instant {

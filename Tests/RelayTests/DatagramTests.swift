@@ -1,0 +1,103 @@
+import Bytes
+import Diagnostics
+import EventLoop
+import NetTypes
+import STUN
+import TURNServer
+import Testing
+import Transport
+
+@testable import Relay
+
+@Suite struct RelayDatagramTests {
+    @Test func `a client allocates, and data goes both ways, framed and not`() throws {
+        var shard = try TestShard()
+        let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        let relayed = try client.allocate(&shard)
+        try client.permit(peer.address, &shard)
+        try client.sendIndication([1, 2, 3], to: peer.address)
+        #expect(try peer.next(&shard) == [1, 2, 3])
+        peer.send([4, 5], to: relayed)
+        let indication = try decode(client.next(&shard))
+        #expect(indication.attributes.first { $0.type == .data }?.value == [4, 5])
+        try client.bind(0x4001, to: peer.address, &shard)
+        client.send([0x40, 1, 0, 0])
+        #expect(try peer.next(&shard) == [])
+        peer.send([6], to: relayed)
+        #expect(try client.next(&shard) == [0x40, 1, 0, 1, 6])
+    }
+
+    /// The option belongs to the socket: what was queued before must leave under the old one, in its order.
+    @Test func `datagrams keep their order when only some must not be fragmented`() throws {
+        var shard = try TestShard()
+        let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        _ = try client.allocate(&shard)
+        try client.permit(peer.address, &shard)
+        for number in 0..<12 as Range<UInt8> {
+            try client.sendIndication([number], to: peer.address, dontFragment: number % 3 == 0)
+        }
+        for number in 0..<12 as Range<UInt8> { #expect(try peer.next(&shard) == [number]) }
+    }
+
+    @Test func `a datagram that is longer than a buffer is dropped and counted, from either side`() throws {
+        var shard = try TestShard()
+        let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        let relayed = try client.allocate(&shard)
+        try client.bind(0x4000, to: peer.address, &shard)
+        client.send([0x40, 0, 0x0B, 0xB8] + Array(repeating: 0, count: 3000))
+        peer.send(Array(repeating: 0, count: 3000), to: relayed)
+        try shard.work { $0.drops[.oversizedDatagram] == 2 }
+        peer.send([1], to: relayed)
+        #expect(try client.next(&shard) == [0x40, 0, 0, 1, 1])
+    }
+
+    @Test func `deleting an allocation closes its relay socket at once, with what was queued for it sent`() throws {
+        var shard = try TestShard()
+        let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        _ = try client.allocate(&shard)
+        try client.bind(0x4000, to: peer.address, &shard)
+        // All in one batch: the relay's descriptor goes away while a datagram waits in it.
+        client.send([0x40, 0, 0, 1, 42])
+        try client.ask(.refresh, [.init(.lifetime, [0, 0, 0, 0])])
+        client.send([0x40, 0, 0, 1, 43])
+        #expect(try peer.next(&shard) == [42])
+        #expect(try decode(client.next(&shard)).type.messageClass == .success)
+        let (relays, sockets) = (shard.shard.relays.count, shard.shared.livePortCount)
+        #expect(relays == 0 && sockets == 0)
+        peer.receive()
+        #expect(peer.messages.isEmpty)
+    }
+
+    @Test func `more packets than a batch holds all arrive`() throws {
+        var shard = try TestShard()
+        let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        let relayed = try client.allocate(&shard)
+        try client.bind(0x4000, to: peer.address, &shard)
+        for number in 0..<100 as Range<UInt8> {
+            client.send([0x40, 0, 0, 1, number])
+            peer.send([number], to: relayed)
+        }
+        for number in 0..<100 as Range<UInt8> {
+            #expect(try peer.next(&shard) == [number])
+            #expect(try client.next(&shard) == [0x40, 0, 0, 1, number])
+        }
+    }
+
+    @Test func `with no port left the client gets 508, and the port is back after the delete`() throws {
+        var shard = try TestShard {
+            $0.server.relayPorts = 49_200...49_200
+            $0.server.limits.portAttempts = 0
+        }
+        let (first, second) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        _ = try first.allocate(&shard)
+        second.nonce = first.nonce
+        // The nonce is the other's: 438 brings one that fits.
+        let transport = STUNMessage.Attribute(.requestedTransport, [17, 0, 0, 0])
+        let stale = try second.request(.allocate, [transport], &shard)
+        second.nonce = try #require(stale.attributes.first { $0.type == .nonce }).value
+        let refusal = try second.request(.allocate, [transport], &shard)
+        #expect(refusal.attributes.first { $0.type == .errorCode }?.value == [0, 0, 5, 8])
+        try first.delete(&shard)
+        #expect(try first.allocate(&shard).port == 49_200)
+    }
+}
