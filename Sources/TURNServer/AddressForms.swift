@@ -11,7 +11,8 @@ enum AddressForms {
     static func carriesIPv4(_ address: IPAddress) -> Bool {
         guard address.family == .ipv6 else { return false }
         let (high, low) = (address.high, address.low)
-        let isInLowBits = high == 0 && (low &>> 32 == 0 || low &>> 32 == 0xFFFF)
+        // IPv4-compatible, IPv4-mapped and IPv4-translated (::ffff:0:a.b.c.d, RFC 2765).
+        let isInLowBits = high == 0 && [0, 0xFFFF, 0xFFFF_0000].contains(low &>> 32)
         return isInLowBits || isNAT64(address) || isForbiddenTunnel(address) || isISATAP(address)
     }
 

@@ -6,7 +6,8 @@ import STUN
 enum Identity {
     /// The user is known and the message is whole; its response is protected with this.
     case authenticated(Account, MessageProtection)
-    /// 401 or 438 with realm, nonce and algorithms; `isFailure` if wrong credentials were shown.
+    /// 401 or 438 with realm, nonce and algorithms; `isFailure` if the client has shown wrong credentials, and it was
+    /// the client and nobody who only writes its address.
     case challenge(ErrorCode, isFailure: Bool)
     /// 400 without any of them.
     case malformed
@@ -70,10 +71,18 @@ extension TURNServerEngine {
         if accounts.isEmpty { _ = request.checkPreferredIntegrity(decoyKey) }
         guard let account, let key = account.credentials.key(for: algorithm),
             realm.elementsEqual(credentials.realmBytes.span)
-        else { return .challenge(.unauthenticated, isFailure: true) }
-        let isCurrent = nonces.check(nonce, from: client.remote, atUnixSeconds: unixSeconds) == .valid
+        else {
+            // Who has our nonce is where it says to be; otherwise the address may be a victim's.
+            let isThere = client.transport.isStream || hasCurrentNonce(nonce, client)
+            return .challenge(.unauthenticated, isFailure: isThere)
+        }
+        let isCurrent = hasCurrentNonce(nonce, client)
         guard isCurrent || isRepeated else { return .challenge(.staleNonce, isFailure: false) }
         return .authenticated(account, isFallback ? .sha1(key) : .sha256(key))
+    }
+
+    private func hasCurrentNonce(_ nonce: Span<UInt8>, _ client: ClientTuple) -> Bool {
+        nonces.check(nonce, from: client.remote, atUnixSeconds: unixSeconds) == .valid
     }
 
     private func accounts(for claim: Claim, holder: Account?) -> [Account] {

@@ -100,10 +100,13 @@ public struct PeerAddressGate: Sendable {
 
 extension PeerAddressGate {
     /// The ranges that are no peer unless the operator says so: the special-purpose registries of RFC 6890.
+    ///
+    /// Of IPv6, all that is not global unicast (2000::/3) and so on no path through the Internet, and the parts
+    /// of that which are on none either: protocol assignments, Teredo, ORCHID and benchmarks (2001::/23), documentation, 6to4.
     public static let deniedByDefault: [IPPrefix] = [
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
         "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
-        "224.0.0.0/4", "240.0.0.0/4", "::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64",
-        "2001::/32", "2002::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+        "224.0.0.0/4", "240.0.0.0/4", "::/3", "4000::/2", "8000::/1", "2001::/23", "2001:db8::/32", "2002::/16",
+        "3fff::/20",
     ].compactMap { IPPrefix($0) }
 }

@@ -169,7 +169,9 @@ extension TURNServerEngine {
         self.pending[handle] = nil
         timers.set(handle, to: first.expires)
         counters.allocationsCreated &+= 1
-        if let summary = allocations.read(handle, { $0.summary(at: now) }) { log(.allocationCreated(summary)) }
+        if let summary = allocations.read(handle, { $0.summary(at: now) }) {
+            events.append(.allocationCreated(summary))
+        }
         confirm(handle, pending.responder, at: now)
     }
 

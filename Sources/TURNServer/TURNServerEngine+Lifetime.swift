@@ -9,6 +9,10 @@ extension TURNServerEngine {
         _ handle: SlotHandle,
         _ context: RequestContext
     ) {
+        if deletes.contains(request.transactionID, from: context.client, at: context.now) {
+            // One half of a dual allocation is gone already (turn 94).
+            return succeed(context.responder) { $0.append(.lifetime, 0 as UInt32, into: &$1) }
+        }
         let families: [AddressFamily]
         let lifetime: TimeSpan
         do {
@@ -97,7 +101,7 @@ extension TURNServerEngine {
         }
         shared.release(allocation.account.user)
         guard let pending else {
-            return log(.allocationEnded(allocation.summary(at: now), reason))
+            return events.append(.allocationEnded(allocation.summary(at: now), reason))
         }
         // The unit for the reserved port had been taken along.
         if pending.wish == .evenWithNext { shared.release(allocation.account.user) }

@@ -126,7 +126,9 @@ public struct TURNServerEngine: ~Copyable {
         return events[firstEvent]
     }
 
-    /// Adds an event for logs; beyond a thousand that nobody takes, new ones are lost.
+    /// Adds an event that a driver may miss; beyond a thousand events that nobody takes, it is lost.
+    ///
+    /// The beginning and the end of an allocation are never lost: drivers count by them.
     mutating func log(_ event: TURNServerEvent) {
         if events.count - firstEvent < 1024 { events.append(event) }
     }

@@ -14,7 +14,9 @@ public enum TURNServerEvent: Sendable, Equatable {
     case peerPermitted(user: String, client: ClientTuple, peer: IPAddress)
     /// An allocation is gone.
     case allocationEnded(AllocationSummary, AllocationEnd)
-    /// A request showed wrong credentials; never sent for the ordinary first request without any.
+    /// A request showed wrong credentials.
+    ///
+    /// Told only of clients that have been proven to be at their address; not of the ordinary first request without any.
     case authenticationFailed(client: ClientTuple)
 }
 

@@ -143,6 +143,18 @@ import Testing
         #expect(server.events.count { if case .authenticationFailed = $0 { true } else { false } } == 2)
     }
 
+    /// Whoever writes the victim's address on a datagram must not have the victim locked out, nor fill the log.
+    @Test func `wrong credentials are told of only where the sender has had our nonce`() throws {
+        let spoofer = try TestClient(server, password: "guess")
+        spoofer.nonce = try TestClient(server, "198.51.100.2:1").knownNonce()
+        for _ in 0..<5 { #expect(try spoofer.exchange(spoofer.message(.allocate, []))?.code == 401) }
+        let stream = try TestClient(server, transport: .tcp, password: "guess")
+        stream.nonce = spoofer.nonce
+        #expect(server.events.isEmpty)
+        #expect(try stream.exchange(stream.message(.allocate, []))?.code == 401)
+        #expect(server.events == [.authenticationFailed(client: stream.tuple)])
+    }
+
     @Test func `an unknown USERHASH gets 401`() throws {
         #expect(try TestClient(server, username: "mallory", style: .anonymous).allocate().code == 401)
     }

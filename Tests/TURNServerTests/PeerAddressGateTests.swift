@@ -10,6 +10,10 @@ import Testing
         "198.19.255.255",
         "198.51.100.7", "203.0.113.7", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255",
         "::", "::1", "100::1", "fc00::1", "fd12:3456::1", "fe80::1", "fec0::1", "ff02::1",
+        // Outside of 2000::/3 nobody is on the Internet, whatever these ranges will be for.
+        "::2:0:0:1", "64:ff9c::1", "100:0:0:1::1", "400::1", "1fff::1", "4000::1", "5f00::1", "8000::1", "e000::1",
+        // Protocol assignments, documentation.
+        "2001:2::1", "2001:20::1", "2001:1ff::1", "2001:db8::1", "3fff::1",
     ])
     func `turn 157: special-purpose ranges are denied by default`(text: String) {
         guard case .denied(let reason) = PeerAddressGate().judge(ip(text)) else {
@@ -22,7 +26,7 @@ import Testing
     @Test(arguments: [
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1", "::8.8.8.8", "64:ff9b::127.0.0.1",
         "64:ff9b::8.8.8.8", "64:ff9b:1::169.254.169.254", "64:ff9b:1:808:8:800::", "2002:7f00:1::1", "2002:808:808::1",
-        "2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "::ffff:0:127.0.0.1", "::ffff:0:8.8.8.8", "2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2",
     ])
     func `turn 157: no encoding of IPv4 inside IPv6 passes`(text: String) {
         guard case .denied = PeerAddressGate().judge(ip(text)) else {
@@ -33,8 +37,8 @@ import Testing
 
     @Test(arguments: [
         "8.8.8.8", "1.1.1.1", "100.63.255.255", "100.128.0.0", "172.15.0.1", "172.32.0.1", "192.0.1.1", "198.17.0.1",
-        "198.20.0.1", "223.255.255.255", "2a00::1", "2606:4700::1111", "2001:4860:4860::8888", "64:ff9c::1",
-        "100:0:0:1::1",
+        "198.20.0.1", "223.255.255.255", "2a00::1", "2606:4700::1111", "2001:4860:4860::8888", "2001:200::1",
+        "2001:db9::1", "2003::1", "3ffe::1", "2000::1",
     ])
     func `ordinary addresses and the neighbours of denied ranges pass`(text: String) {
         #expect(PeerAddressGate().judge(ip(text)) == .allowed)

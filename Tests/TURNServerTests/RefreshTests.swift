@@ -132,4 +132,26 @@ import Testing
         }
         #expect(try client.refresh().isSuccess)
     }
+
+    @Test func `turn 94: a repeated delete of one half of a dual allocation succeeds again`() throws {
+        let server = try TestServer()
+        let client = try TestClient(server)
+        try client.allocate([.additional(2)])
+        let bytes = try client.message(.refresh, [.lifetime(0), .family(2)])
+        for _ in 0..<2 {
+            let response = try #require(try client.exchange(bytes))
+            #expect(response.isSuccess && response.lifetime == 0)
+        }
+        #expect(server.sockets.count == 1)
+    }
+
+    /// The driver counts by them: a stream whose allocation has ended without a word would be kept for ever.
+    @Test func `no end of an allocation goes untold, however many end at once`() throws {
+        let server = try TestServer { $0.limits.allocationsPerUser = 2000 }
+        for port in 1...700 { try TestClient(server, "198.51.100.1:\(port)").allocate() }
+        server.events = []
+        server.advance(.seconds(600))
+        #expect(server.events.count { if case .allocationEnded = $0 { true } else { false } } == 700)
+        #expect(server.sockets.isEmpty)
+    }
 }

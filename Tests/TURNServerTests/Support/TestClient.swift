@@ -121,6 +121,12 @@ final class TestClient {
         nonce = try #require(response[.nonce])
     }
 
+    /// The nonce that the server gives to this client.
+    func knownNonce() throws -> [UInt8] {
+        try challenge()
+        return nonce
+    }
+
     /// Sends an authenticated request; a first nonce and a new one after 438 are fetched on the way.
     func request(_ method: STUNMethod, _ attributes: [STUNMessage.Attribute] = []) throws -> Response {
         if nonce.isEmpty { try challenge() }
