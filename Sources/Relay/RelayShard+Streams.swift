@@ -182,8 +182,15 @@ extension RelayShard {
         }
     }
 
+    /// Queues a response; a client that does not even take those is given up at the end of the turn.
     mutating func writeControl(_ bytes: Span<UInt8>, to handle: SlotHandle) {
-        finishWrite(streams.update(handle) { $0.connection.enqueue(bytes) }, handle)
+        let result = streams.update(handle) { stream in
+            let result = stream.connection.enqueue(bytes)
+            if result == .full { stream.isStuck = true }
+            return result
+        }
+        if result == .full { markDirty(handle) }
+        finishWrite(result, handle)
     }
 
     mutating func finishWrite(_ result: StreamWriteResult?, _ handle: SlotHandle) {
@@ -203,19 +210,30 @@ extension RelayShard {
     }
 
     /// Sends what the turn has queued, and watches for room where the kernel did not take all.
-    mutating func flushStreams() {
+    mutating func flushStreams(at now: Instant) {
         for handle in dirtyStreams {
-            let change = streams.update(handle) { stream -> (Int32, Bool)? in
-                stream.isDirty = false
-                stream.connection.flush()
-                guard stream.connection.wantsWrite != stream.watchesWriting else { return nil }
-                stream.watchesWriting.toggle()
-                return (stream.connection.descriptor, stream.watchesWriting)
+            switch streams.update(handle, Self.flush) {
+            case .stuck?: removeStream(handle, at: now)
+            case .watch(let descriptor, let interest)?:
+                try? poller.modify(descriptor, token: Self.token(.stream, handle), interest: interest)
+            case .nothing?, nil: break
             }
-            guard let (descriptor, watches) = change ?? nil else { continue }
-            let interest: Interest = watches ? [.read, .write] : .read
-            try? poller.modify(descriptor, token: Self.token(.stream, handle), interest: interest)
         }
         dirtyStreams.removeAll(keepingCapacity: true)
+    }
+
+    private enum FlushOutcome {
+        case nothing
+        case watch(Int32, Interest)
+        case stuck
+    }
+
+    private static func flush(_ stream: inout RelayStream) -> FlushOutcome {
+        stream.isDirty = false
+        stream.connection.flush()
+        guard !stream.isStuck else { return .stuck }
+        guard stream.connection.wantsWrite != stream.watchesWriting else { return .nothing }
+        stream.watchesWriting.toggle()
+        return .watch(stream.connection.descriptor, stream.watchesWriting ? [.read, .write] : .read)
     }
 }

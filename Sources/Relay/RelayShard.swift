@@ -8,7 +8,7 @@ import TURN
 import TURNServer
 import Transport
 
-/// One thread of the relay with all that it owns: sockets, engine, buffers, timers. Nothing in it is shared.
+/// One thread of the relay with all that it owns, and nothing shared: sockets, engine, buffers, timers.
 ///
 /// The loop: wait, read what is ready into the batch, hand each message to the engine, queue what comes out, flush once.
 struct RelayShard: ~Copyable {
@@ -156,8 +156,10 @@ struct RelayShard: ~Copyable {
         if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
         closeIdleStreams(at: now)
         drainEngine(at: now)
+        flushStreams(at: now)
+        // Streams that have gone may have left relays to close; nothing of it is written to streams.
+        drainEngine(at: now)
         flushDatagrams()
-        flushStreams()
         return !hasStopped(at: now)
     }
 

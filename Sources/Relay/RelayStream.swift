@@ -20,6 +20,8 @@ struct RelayStream: ~Copyable {
     var watchesWriting = false
     /// Whether something was queued in this turn that has to be flushed at its end.
     var isDirty = false
+    /// Whether a response found no room: reliable transport has failed its promise, so the stream ends.
+    var isStuck = false
     /// Whether it is among the streams whose TLS holds bytes that no poller knows of.
     var isUnread = false
     /// The one timer, by which the stream is given up.

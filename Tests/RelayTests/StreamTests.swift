@@ -53,7 +53,7 @@ import Transport
         #expect(left == 0)
     }
 
-    @Test func `turn 164: the end of a stream ends its allocation and closes its relay`() throws {
+    @Test func `the end of a stream ends its allocation and closes its relay`() throws {
         var shard = try TestShard()
         let client = try StreamClient(shard.address(.tcp))
         _ = try client.allocate(&shard)
@@ -145,6 +145,24 @@ import Transport
         // What came through is whole messages, and the stream goes on.
         client.receive()
         try client.permit(peer.address, &shard, skipping: { $0[0] == 0x40 })
+    }
+
+    @Test func `a client that takes no responses is given up, not left without them`() throws {
+        var shard = try TestShard {
+            $0.streamQueueBytes = 4096
+            $0.server.limits.bindingAnswers = RateLimit(perSecond: 1e6, burst: 1e6)
+        }
+        let client = try StreamClient(shard.address(.tcp))
+        try client.establish(&shard)
+        let request = try STUNMessage(STUNMessageType(.binding, .request), .random(using: &client.entropy)).encoded()
+        let many = Array(repeatElement(request, count: 1000).joined())
+        try shard.work { running in
+            client.connection.flush()
+            if client.connection.queuedBytes < 100_000 { client.send(many) }
+            return running.acceptedStreams == [.tcp: 1] && running.streams.count == 0
+        }
+        let count = shard.shard.drops[.slowStream]
+        #expect(count >= 1)
     }
 
     @Test func `a stream whose TLS holds more than a turn's bytes is served once in each turn`() throws {
