@@ -66,13 +66,17 @@ public struct PeerAddressGate: Sendable {
 
     /// The form under which a peer is known to clients: its address, or the external form of our own relay address.
     public func presented(_ peer: SocketAddress) -> SocketAddress {
-        for relay in relays where relay.local == peer.ip { return SocketAddress(relay.external, port: peer.port) }
+        for index in relays.indices where relays[index].local == peer.ip {
+            return SocketAddress(relays[index].external, port: peer.port)
+        }
         return peer
     }
 
     /// Where a datagram to a peer goes: its address, or the local form of our own relay address.
     public func reachable(_ peer: SocketAddress) -> SocketAddress {
-        for relay in relays where relay.external == peer.ip { return SocketAddress(relay.local, port: peer.port) }
+        for index in relays.indices where relays[index].external == peer.ip {
+            return SocketAddress(relays[index].local, port: peer.port)
+        }
         return peer
     }
 

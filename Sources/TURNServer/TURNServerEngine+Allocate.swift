@@ -167,7 +167,7 @@ extension TURNServerEngine {
             allocation.relayed = relays.allOpen.map(\.external)
         }
         self.pending[handle] = nil
-        timers.set(handle, to: first.expires)
+        setTimer(of: handle)
         counters.allocationsCreated &+= 1
         if let summary = allocations.read(handle, { $0.summary(at: now) }) {
             events.append(.allocationCreated(summary))

@@ -53,9 +53,25 @@ extension TURNServerEngine {
         return [family]
     }
 
-    private mutating func setTimer(of handle: SlotHandle) {
-        if let deadline = allocations.read(handle, { $0.deadline }) ?? nil { timers.set(handle, to: deadline) }
+    /// Makes the engine look at an allocation when the first of its relayed addresses expires.
+    ///
+    /// A deadline that has moved or gone leaves an entry behind. When those are the greater part, all are made anew, so
+    /// that they stay in proportion to the allocations however fast these come and go.
+    mutating func setTimer(of handle: SlotHandle) {
+        guard let deadline = allocations.read(handle, { $0.deadline }) ?? nil else { return }
+        timers.push(handle, at: deadline)
+        dropStaleTimers()
     }
+
+    private mutating func dropStaleTimers() {
+        guard timers.count > 2 * allocations.count + Self.staleTimers || allocations.count == 0 else { return }
+        timers = DeadlineQueue()
+        for handle in allocations.handles {
+            if let deadline = allocations.read(handle, { $0.deadline }) ?? nil { timers.push(handle, at: deadline) }
+        }
+    }
+
+    static let staleTimers = 64
 
     /// Ends what has expired of an allocation whose timer has fired.
     mutating func expireRelays(of handle: SlotHandle, at now: Instant) {
@@ -90,7 +106,7 @@ extension TURNServerEngine {
         for family in AddressFamily.allCases { removePeers(of: handle, family) }
         guard let allocation = allocations.remove(handle) else { return }
         clients.remove(allocation.client)
-        timers.remove(handle)
+        dropStaleTimers()
         let pending = pending.removeValue(forKey: handle)
         for slot in [allocation.relays.ipv4, allocation.relays.ipv6] {
             switch slot {

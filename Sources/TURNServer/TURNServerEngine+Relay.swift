@@ -87,14 +87,18 @@ extension TURNServerEngine {
             let channel = peers.channelNumber(handle.index, peer, at: now).flatMap { ChannelNumber(legacyRawValue: $0) }
             // Nobody answers an indication, so its identifier need not be hard to guess.
             let frame =
-                channel.map { .channelData($0) } ?? ClientFrame.dataIndication(from: peer, .random(using: &weakEntropy))
-            switch frame.write(around: payload, for: client.transport, in: &packet) {
-            case .success(let bytes):
-                _ = allocations.update(handle) { $0.traffic.countToClient(payload.count) }
-                counters.traffic.countToClient(payload.count)
-                return .deliver(to: client, bytes: bytes)
-            case .failure(let refusal): return drop(refusal.reason)
+                if let channel {
+                    ChannelData.frame(payload, on: channel, isPadded: client.transport.isStream, in: &packet)
+                } else {
+                    DataIndication.frame(payload, from: peer, .random(using: &weakEntropy), in: &packet)
+                }
+            guard let frame else { return drop(.noHeadroom) }
+            guard client.transport.isStream || frame.count <= Self.maximumUDPPayload else {
+                return drop(.payloadTooLarge)
             }
+            _ = allocations.update(handle) { $0.traffic.countToClient(payload.count) }
+            counters.traffic.countToClient(payload.count)
+            return .deliver(to: client, bytes: frame)
         case .drop(let reason): return drop(reason)
         case nil: return drop(.unknownRelay)
         }

@@ -23,7 +23,8 @@ public struct TURNServerEngine: ~Copyable {
     var pending: [SlotHandle: PendingAllocate] = [:]
     var clients: FlatTable<ClientTuple, SlotHandle>
     var peers: PeerTables
-    var timers = DeadlineHeap()
+    /// One deadline or more for each allocation: later ones are found when an earlier one fires.
+    var timers = DeadlineQueue<SlotHandle>()
     var deletes: RecentDeletes
     var reservationExpiry: Instant?
     var outbox = Outbox(capacity: 256 * 1024)
@@ -144,7 +145,10 @@ public struct TURNServerEngine: ~Copyable {
 
     /// Ends what has expired; to be called when `nextTimeout` has passed, harmless otherwise.
     public mutating func handleTimeout(at now: Instant) {
-        while let handle = timers.pop(at: now) { expireRelays(of: handle, at: now) }
+        while let handle = timers.pop(at: now) {
+            guard let deadline = allocations.read(handle, { $0.deadline }) ?? nil else { continue }
+            if deadline <= now { expireRelays(of: handle, at: now) } else { timers.push(handle, at: deadline) }
+        }
         if let expiry = reservationExpiry, expiry <= now {
             reservationExpiry = shared.expireReservations(at: now)
         }

@@ -1,8 +1,9 @@
 import NetTypes
 import STUN
 import TURN
-import TURNServer
 import Testing
+
+@testable import TURNServer
 
 @Suite struct RefreshTests {
     @Test func `turn 98: an allocation ends 600 s after its last refresh, and data does not count`() throws {
@@ -152,6 +153,37 @@ import Testing
         server.events = []
         server.advance(.seconds(600))
         #expect(server.events.count { if case .allocationEnded = $0 { true } else { false } } == 700)
+        #expect(server.sockets.isEmpty)
+    }
+
+    @Test func `deadlines stay in proportion to allocations, however often one is refreshed or made anew`() throws {
+        let server = try TestServer()
+        let client = try TestClient(server)
+        try TestClient(server, "198.51.100.1:2", username: "bob").allocate([.lifetime(3600)])
+        for round in 0..<300 {
+            try client.allocate([.lifetime(3600)])
+            _ = try client.refresh(600)
+            _ = try client.refresh(3600)
+            if round % 3 == 0 { server.advance(.seconds(1)) }
+            #expect(try client.refresh(0).isSuccess)
+        }
+        let (timers, allocations) = (server.engine.timers.count, server.engine.statistics.allocations)
+        #expect(allocations == 1 && timers <= 2 + TURNServerEngine.staleTimers)
+        server.advance(.seconds(3600))
+        #expect(server.sockets.isEmpty)
+    }
+
+    @Test func `a lifetime that was shortened and then lengthened is the long one`() throws {
+        let server = try TestServer()
+        let client = try TestClient(server)
+        try client.allocate([.lifetime(3600)])
+        _ = try client.refresh(600)
+        _ = try client.refresh(3600)
+        server.advance(.seconds(3599))
+        #expect(server.sockets.count == 1)
+        let timeout = server.engine.nextTimeout
+        #expect(timeout == server.now + .seconds(1))
+        server.advance(.seconds(1))
         #expect(server.sockets.isEmpty)
     }
 }

@@ -109,35 +109,6 @@ import Testing
     }
 }
 
-@Suite struct DeadlineHeapTests {
-    @Test(arguments: seeds(4))
-    func `it agrees with a sorted list`(seed: UInt64) {
-        var entropy = Entropy.seeded(seed)
-        var heap = DeadlineHeap()
-        var model: [UInt32: Instant] = [:]
-        for _ in 0..<5000 {
-            let slot = UInt32(entropy.next() % 50)
-            let handle = SlotHandle(index: slot, generation: 1)
-            let time = Instant(nanoseconds: entropy.next() % 1000)
-            switch entropy.next() % 4 {
-            case 0, 1:
-                heap.set(handle, to: time)
-                model[slot] = time
-            case 2:
-                heap.remove(handle)
-                model[slot] = nil
-            default:
-                let popped = heap.pop(at: time)
-                let least = model.values.min()
-                #expect((popped == nil) == (least.map { $0 > time } ?? true))
-                if let popped { #expect(model.removeValue(forKey: popped.index) == least) }
-            }
-            #expect(heap.earliest == model.values.min())
-            #expect(heap.count == model.count)
-        }
-    }
-}
-
 @Suite struct QuotaLedgerTests {
     @Test func `turn 107: users and the total have limits, and claims are all or nothing`() {
         var ledger = QuotaLedger(perUser: 2, total: 3)
