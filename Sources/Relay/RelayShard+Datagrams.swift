@@ -137,7 +137,10 @@ extension RelayShard {
 
     /// How to answer a client from the very address and port that it sent to (RFC 8489 §6.3.1.1).
     func route(to client: ClientTuple) -> DatagramRoute? {
-        for name in udpRoutes where name.localAddress.port == client.local.port && name.family == client.local.family {
+        // By index: an iterator would hold a reference to the array, counted for each packet.
+        for index in udpRoutes.indices {
+            let name = udpRoutes[index]
+            guard name.localAddress.port == client.local.port, name.family == client.local.family else { continue }
             let bound = name.localAddress.ip
             if bound.isUnspecified { return DatagramRoute(name, to: client.remote, from: client.local.ip) }
             if bound == client.local.ip { return DatagramRoute(name, to: client.remote) }

@@ -21,9 +21,27 @@ extension RelayShard {
             case .accepted(let socket): addStream(socket, transport, at: now)
             case .wouldBlock: return
             case .refused: return drops.count(.noDescriptor)
-            case .failed: return drops.count(.brokenListener)
+            case .failed:
+                drops.count(.brokenListener)
+                return pause(listener)
             }
         }
+    }
+
+    /// Looks away from a listener until `resumeListeners`: it would be readable in every turn, for nothing.
+    private mutating func pause(_ listener: SlotHandle) {
+        guard let descriptor = streamListeners.read(listener, { $0.socket.descriptor }) else { return }
+        guard (try? poller.modify(descriptor, token: Self.token(.streamListener, listener), interest: [])) != nil
+        else { return }
+        pausedListeners.append(listener)
+    }
+
+    mutating func resumeListeners() {
+        for listener in pausedListeners {
+            guard let descriptor = streamListeners.read(listener, { $0.socket.descriptor }) else { continue }
+            try? poller.modify(descriptor, token: Self.token(.streamListener, listener), interest: .read)
+        }
+        pausedListeners.removeAll()
     }
 
     private mutating func addStream(_ socket: consuming TCPSocket, _ transport: TransportProtocol, at now: Instant) {

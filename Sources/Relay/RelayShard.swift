@@ -48,6 +48,8 @@ struct RelayShard: ~Copyable {
     var events = PollEvents(capacity: 256)
     var udpListeners: SlotPool<UDPSocket>
     var streamListeners: SlotPool<StreamListener>
+    /// Listeners that are not looked at before the next report.
+    var pausedListeners: [SlotHandle] = []
     var streams: SlotPool<RelayStream>
     var relays: SlotPool<RelaySocket>
     /// The listeners' names, to find the one that answers a client without touching the pool.
@@ -150,7 +152,10 @@ struct RelayShard: ~Copyable {
     mutating func turn(until limit: Instant) throws(SystemError) -> Bool {
         try poller.wait(until: unreadStreams.isEmpty ? min(limit, nextTimeout) : .zero, into: &events)
         let now = MonotonicClock.now()
-        if now >= nextReport { publish(at: now) }
+        if now >= nextReport {
+            publish(at: now)
+            resumeListeners()
+        }
         serveUnreadStreams(at: now)
         for index in events.indices { handle(events[index], at: now) }
         if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }

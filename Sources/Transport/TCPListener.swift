@@ -11,7 +11,7 @@ public enum AcceptResult: ~Copyable {
     case wouldBlock
     /// The process has no descriptor left; a waiting connection was closed, so that its client knows.
     case refused
-    /// The listener does not work.
+    /// The listener does not work, or nothing can even be refused for lack of descriptors: look away for a while.
     case failed(SocketError)
 }
 
@@ -122,6 +122,8 @@ public struct TCPListener: ~Copyable {
         reserve = nil
         let wasRefused = refuse()
         reserve = try? Descriptor(floe_open_reserve(), "hold a descriptor in reserve")
-        return wasRefused ? .refused : .wouldBlock
+        if wasRefused { return .refused }
+        // Somebody else in this process has taken the last one: connections wait, and the listener stays readable.
+        return reserve == nil ? .failed(SocketError(.listen(.tcp), at: localAddress, number: EMFILE)) : .wouldBlock
     }
 }
