@@ -128,6 +128,13 @@ let testing: [Target] = [
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
     tests(
+        "WebServiceTests",
+        [
+            "WebService", "CallPage", "Store", "Signaling", "SignalingMessages", "WebSocket", "HTTP", "Transport",
+            "EventLoop", "Crypto", "Diagnostics", "NetTypes", "Bytes",
+        ]
+    ),
+    tests(
         "ServerTests",
         ["Server", "CommandLineSupport", "NetTypes", "Diagnostics", "WebService", "HTTP", "TestSupport"]
     ),
