@@ -136,7 +136,10 @@ let testing: [Target] = [
     ),
     tests(
         "ServerTests",
-        ["Server", "CommandLineSupport", "NetTypes", "Diagnostics", "WebService", "HTTP", "TestSupport"]
+        [
+            "Server", "CommandLineSupport", "Crypto", "EventLoop", "NetTypes", "Diagnostics", "WebService", "HTTP",
+            "TestSupport",
+        ]
     ),
 ]
 

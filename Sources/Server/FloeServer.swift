@@ -21,6 +21,8 @@ final class FloeServer: Sendable {
     private let relay: RelayService
     private let web: WebService
     private let identity: SharedIdentity
+    /// Held for the server's life.
+    private let stateLock: Descriptor
 
     /// Opens everything and starts all threads.
     ///
@@ -32,6 +34,7 @@ final class FloeServer: Sendable {
         let machine = try Machine()
         let addressing = try RelayAddressing(machine.candidates, options)
         let state = try StateDirectory(options.state)
+        let stateLock = try state.lock()
         let secret = try state.turnSecret()
         let identity = try Self.identity(options, state, machine, addressing, now)
         self.identity = SharedIdentity(identity)
@@ -66,6 +69,7 @@ final class FloeServer: Sendable {
             relay.join()
             throw Self.sentence(error, options)
         }
+        self.stateLock = stateLock
         report = StartReport(options, state, identity, addressing, machine, now: now).text
     }
 
