@@ -75,7 +75,9 @@ extension WebServer {
             connection.signalingID = handle.bits
             if !early.isEmpty { connection.stage.receive(early.span, at: now) }
         }
-        signaling.connectionOpened(handle.bits, host: host, at: now)
+        // Loopback is also where a proxy comes from, with everybody behind it.
+        let source = connections.read(handle) { $0.remote.ip.isLoopback ? nil : $0.prefix }
+        signaling.connectionOpened(handle.bits, host: host, source: source ?? nil, at: now)
     }
 
     private mutating func perform(_ event: WebSocketEvent, _ handle: SlotHandle, at now: Instant) {

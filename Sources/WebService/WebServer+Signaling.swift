@@ -9,6 +9,7 @@ import WebSocket
 
 /// What the signaling engine wants: texts sent, connections closed, sessions stored.
 extension WebServer {
+    static var lastAlive: String { "signaling.lastAlive" }
     private static var smallQueueBytes: Int { 128 * 1024 }
 
     mutating func drainSignaling(at now: Instant) {
@@ -95,12 +96,24 @@ extension WebServer {
         sessionChanges.removeAll(keepingCapacity: true)
     }
 
+    /// Stores that the process lives, with which all sessions do: after a crash their own times may be hours old.
+    mutating func storeSignOfLife() {
+        guard signaling.statistics.sessions > 0 else { return }
+        do {
+            try store.setSetting(Self.lastAlive, to: String(WallClock.unixSeconds()))
+        } catch {
+            statistics.drops.count(.storeFailure)
+            logger.error("The store cannot be written.", ["error": .text("\(error)")])
+        }
+    }
+
     mutating func restoreSessions(at now: Instant) throws(StoreError) {
         let oldest = Int64(clamping: WallClock.unixSeconds()) - Int64(configuration.signaling.resumeSeconds) * 30
+        let lastAlive = try store.setting(Self.lastAlive).flatMap { Int64($0) } ?? 0
         var stored: [StoredSession] = []
         for record in try store.sessions() {
             guard let digest = SessionDigest(bytes: record.digest) else { continue }
-            guard record.lastSeenUnixSeconds >= oldest else {
+            guard max(record.lastSeenUnixSeconds, lastAlive) >= oldest else {
                 sessionChanges.append(.remove(digest: record.digest))
                 continue
             }

@@ -90,10 +90,13 @@ struct WebServer: ~Copyable {
         PollToken(kind.rawValue, handle).bits
     }
 
+    private static var signOfLifePeriod: TimeSpan { .seconds(60) }
+
     /// Runs until a command says stop.
     mutating func run() {
         var now = MonotonicClock.now()
         var nextClock = Instant.zero
+        var nextSignOfLife = now + Self.signOfLifePeriod
         while !hasStopped(at: now) {
             let timers = [signaling.nextTimeout, deadlines.earliest, nextClock, stopsAt].compactMap { $0 }.min()
             do {
@@ -107,6 +110,10 @@ struct WebServer: ~Copyable {
             if now >= nextClock {
                 signaling.setWallClock(unixSeconds: WallClock.unixSeconds(), at: now)
                 nextClock = now + .seconds(5)
+                if now >= nextSignOfLife {
+                    storeSignOfLife()
+                    nextSignOfLife = now + Self.signOfLifePeriod
+                }
             }
             let again = unread
             unread = []

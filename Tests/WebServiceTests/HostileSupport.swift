@@ -17,10 +17,14 @@ final class HostileTarget {
     let port: UInt16
     private let folder: String
 
-    init(_ change: (inout WebConfiguration) -> Void = { _ in }) throws {
+    init(
+        _ change: (inout WebConfiguration) -> Void = { _ in },
+        storing prepare: ((borrowing Database) throws -> Void)? = nil
+    ) throws {
         folder = FileManager.default.temporaryDirectory.path + "/floe-hostile-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
         let logger = Logger(level: .error, sink: SilentSink())
+        try prepare?(Database(path: folder + "/store.sqlite"))
         for attempt in 1... {
             let port = try TCPListener(boundTo: SocketAddress(.loopback(.ipv4), port: 0)).localAddress.port
             let policy = WebPolicy(minter: ICEServersMinter(secret: "a secret of the tests"))
