@@ -114,7 +114,8 @@ final class FloeServer: Sendable {
 
     private static func openStore(_ state: StateDirectory) throws(UsageError) -> Database {
         do throws(StoreError) {
-            return try Database(path: state.database)
+            // Short: the control plane's loop waits for it, and what cannot be stored is only not there after a restart.
+            return try Database(path: state.database, busyTimeoutMilliseconds: 250)
         } catch {
             throw UsageError("\(error)")
         }

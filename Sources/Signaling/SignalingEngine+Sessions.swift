@@ -26,7 +26,7 @@ extension SignalingEngine {
         }
         let source = connections[connection]?.source
         guard source.map({ sessionsBySource[$0, default: 0] < limits.sessionsPerSource }) ?? true else {
-            let text = "Your network has as many sessions as one may have; left ones end in \(limits.resumeSeconds) seconds."
+            let text = "Your network has as many sessions as it may have; left ones end in \(limits.resumeSeconds) s."
             return refuse(connection, .tooManyRooms, text, at: now)
         }
         // 96 bits for the public id, 192 for the secret.

@@ -59,7 +59,8 @@ struct HostileClientTests {
         #"{"type":"candidate","to":"x","seq":1,"candidate":{"candidate":"","sdpMLineIndex":65536}}"#,
         #"{"type":"candidate","to":"x","seq":1,"candidate":{"candidate":"","sdpMLineIndex":-0.5}}"#,
         #"{"type":"join","version":1e99,"room":"r","name":"n"}"#, #"{"type":"ack","ack":-0.0001}"#,
-        #"{"type":"description","to":[],"seq":1,"description":[[[[[]]]]]}"#, #"{"type":"\ud800"}"#, "[", "{", "\"", "\u{0}",
+        #"{"type":"description","to":[],"seq":1,"description":[[[[[]]]]]}"#, #"{"type":"\ud800"}"#, "[", "{", "\"",
+        "\u{0}",
         #"{"type":"ping","id":"# + String(repeating: "9", count: 60_000) + "}",
         String(repeating: "[", count: 60_000), String(repeating: #"{"a":"#, count: 10_000),
     ])

@@ -78,8 +78,10 @@ private struct SilentSink: LogSink {
 final class RawClient {
     let descriptor: Int32
 
-    init(to port: UInt16, receiveBufferBytes: Int32? = nil) throws {
+    /// Connects; one that is not patient sends and receives only what goes without waiting.
+    init(to port: UInt16, receiveBufferBytes: Int32? = nil, isPatient: Bool = true) throws {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { if !isPatient { _ = fcntl(descriptor, F_SETFL, O_NONBLOCK) } }
         var patience = timeval(tv_sec: 10, tv_usec: 0)
         // All pointers are to locals that live through the calls.
         unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
@@ -129,6 +131,13 @@ final class RawClient {
         var all: [UInt8] = []
         while case let bytes = receive(), !bytes.isEmpty { all += bytes }
         return all
+    }
+
+    /// Makes the closing of the connection a reset.
+    func reset() {
+        var option = linger(l_onoff: 1, l_linger: 0)
+        // The structure lives through the call.
+        unsafe setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
     }
 
     /// Ends our side.
