@@ -138,8 +138,18 @@ let testing: [Target] = [
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
     tests(
+        "WebServiceTests",
+        [
+            "WebService", "CallPage", "Store", "Signaling", "SignalingMessages", "WebSocket", "HTTP", "Transport",
+            "EventLoop", "Crypto", "Diagnostics", "NetTypes", "Bytes",
+        ]
+    ),
+    tests(
         "ServerTests",
-        ["Server", "CommandLineSupport", "NetTypes", "Diagnostics", "WebService", "HTTP", "TestSupport"]
+        [
+            "Server", "CommandLineSupport", "Crypto", "EventLoop", "NetTypes", "Diagnostics", "WebService", "HTTP",
+            "TestSupport",
+        ]
     ),
 ]
 

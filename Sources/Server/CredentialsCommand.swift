@@ -54,7 +54,7 @@ enum CredentialsCommand {
         if let given = arguments.text("secret") {
             secret = given
         } else {
-            secret = try StateDirectory(arguments.text("state")).turnSecret()
+            secret = try StateDirectory.existingSecret(arguments.text("state"))
         }
         guard secret.utf8.count >= 8 else { throw UsageError("'--secret' takes at least 8 characters.") }
         let port = try arguments.number("turn-port", in: 1...65535).map(UInt16.init) ?? 3478

@@ -17,7 +17,7 @@ public enum Floe {
         ]
     )
 
-    /// Runs the command that `words` name and returns the exit code: 0, 1 (failed while running) or 2 (could not start).
+    /// Runs the command that `words` name and returns the exit code: 0, 1 (cut short) or 2 (could not start).
     public static func run(_ words: [String]) -> Int32 {
         guard let first = words.first, first != "--help", first != "-h", first != "help" else {
             Console.print(program.help)

@@ -21,6 +21,8 @@ final class FloeServer: Sendable {
     private let relay: RelayService
     private let web: WebService
     private let identity: SharedIdentity
+    /// Held for the server's life.
+    private let stateLock: Descriptor
 
     /// Opens everything and starts all threads.
     ///
@@ -32,6 +34,7 @@ final class FloeServer: Sendable {
         let machine = try Machine()
         let addressing = try RelayAddressing(machine.candidates, options)
         let state = try StateDirectory(options.state)
+        let stateLock = try state.lock()
         let secret = try state.turnSecret()
         let identity = try Self.identity(options, state, machine, addressing, now)
         self.identity = SharedIdentity(identity)
@@ -66,6 +69,7 @@ final class FloeServer: Sendable {
             relay.join()
             throw Self.sentence(error, options)
         }
+        self.stateLock = stateLock
         report = StartReport(options, state, identity, addressing, machine, now: now).text
     }
 
@@ -110,7 +114,8 @@ final class FloeServer: Sendable {
 
     private static func openStore(_ state: StateDirectory) throws(UsageError) -> Database {
         do throws(StoreError) {
-            return try Database(path: state.database)
+            // Short: the control plane's loop waits for it, and what cannot be stored is only not there after a restart.
+            return try Database(path: state.database, busyTimeoutMilliseconds: 250)
         } catch {
             throw UsageError("\(error)")
         }

@@ -1,4 +1,5 @@
 import CommandLineSupport
+import EventLoop
 import Glibc
 
 /// Files that only their owner may read, and sentences about what is wrong with them.
@@ -7,7 +8,8 @@ enum PrivateFile {
     ///
     /// - Throws: a sentence that names the file and the reason.
     static func read(_ path: String, limit: Int = 1 << 20) throws(UsageError) -> [UInt8]? {
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        // Not to wait for ever where somebody has put a pipe.
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
             if errno == ENOENT { return nil }
             throw UsageError("Cannot read '\(path)': \(reason()).")
@@ -35,7 +37,9 @@ enum PrivateFile {
     /// - Throws: a sentence that names the file and the reason.
     static func write(_ bytes: [UInt8], to path: String) throws(UsageError) {
         let temporary = path + ".new"
-        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        // A file of our own making: not one that somebody holds open, nor one that a link leads to.
+        _ = unsafe unlink(temporary)
+        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw UsageError("Cannot write '\(temporary)': \(reason()).") }
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -53,9 +57,44 @@ enum PrivateFile {
         guard isSafe, unsafe rename(temporary, path) == 0 else {
             throw UsageError("Cannot write '\(path)': \(reason()).")
         }
+        syncDirectory(of: path)
     }
 
-    /// Makes a directory that only the owner can enter, and those above it; one that exists is taken as it is.
+    /// Makes a new name as lasting as the file that it names, where the file system can do that.
+    private static func syncDirectory(of path: String) {
+        let end = path.lastIndex(of: "/") ?? path.startIndex
+        let directory = path[..<end].isEmpty ? "." : String(path[..<end])
+        let descriptor = unsafe open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { return }
+        fsync(descriptor)
+        close(descriptor)
+    }
+
+    /// Takes a file's rights away from all but its owner, if that is us.
+    static func restrict(_ path: String) {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0, status.st_uid == geteuid(), status.st_mode & 0o077 != 0 else { return }
+        _ = unsafe chmod(path, 0o600)
+    }
+
+    /// Opens a file and locks it for this process until it ends; `nil` if another one has it.
+    ///
+    /// - Throws: a sentence that names the file and the reason.
+    static func lock(_ path: String) throws(UsageError) -> Descriptor? {
+        let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw UsageError("Cannot open '\(path)': \(reason()).") }
+        let owned = Descriptor(owning: descriptor)
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            // A file system without locks has nobody to lock out.
+            if errno == EWOULDBLOCK { return nil }
+            return owned
+        }
+        return owned
+    }
+
+    /// Makes a directory that only the owner can enter, and those above it.
+    ///
+    /// One that exists is taken if nobody else may write to it: whoever can put files there chooses our secrets.
     ///
     /// - Throws: a sentence that names the directory and the reason.
     static func makeDirectory(_ path: String) throws(UsageError) {
@@ -70,8 +109,21 @@ enum PrivateFile {
                 throw UsageError("Cannot make the state directory '\(path)': \(why). Choose another with --state.")
             }
         }
-        guard unsafe access(path, R_OK | W_OK | X_OK) == 0 else {
+        var status = stat()
+        guard unsafe access(path, R_OK | W_OK | X_OK) == 0, unsafe stat(path, &status) == 0 else {
             throw UsageError("Cannot use the state directory '\(path)': \(reason()). Choose another with --state.")
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            throw UsageError("The state directory '\(path)' is not a directory. Choose another with --state.")
+        }
+        guard status.st_mode & 0o022 == 0 else {
+            throw UsageError(
+                "Others may write to the state directory '\(path)', which holds secrets. "
+                    + "Close it with 'chmod go-w', or choose another with --state."
+            )
+        }
+        guard status.st_uid == geteuid() || geteuid() == 0 else {
+            throw UsageError("The state directory '\(path)' belongs to another user. Choose another with --state.")
         }
     }
 

@@ -1,6 +1,7 @@
 import CommandLineSupport
 import Diagnostics
 import EventLoop
+import Glibc
 import NetTypes
 
 extension ServeCommand {
@@ -24,7 +25,7 @@ extension ServeCommand {
             }
             Console.print(server.report)
             wait(for: signals, poller, server)
-            return 0
+            return try end(server, signals, poller)
         } catch {
             throw UsageError("The system refuses what a server needs: \(error).")
         }
@@ -37,10 +38,36 @@ extension ServeCommand {
             while let signal = signals.next() {
                 switch signal {
                 case .hangUp: server.reloadCertificate()
-                case .interrupt: return server.stop()
-                case .terminate: return server.stop()
+                case .interrupt, .terminate: return
                 }
             }
         }
+    }
+
+    /// Stops the server; a second signal, or a part of it that does not end, ends the process as it is.
+    private static func end(
+        _ server: FloeServer,
+        _ signals: borrowing SignalWatcher,
+        _ poller: borrowing Poller
+    ) throws(SystemError) -> Int32 {
+        let outcome = try Ending.run(poller) {
+            while let signal = signals.next() {
+                if signal != .hangUp { return true }
+            }
+            return false
+        } stop: {
+            server.stop()
+        }
+        let words: String
+        switch outcome {
+        case .complete: return 0
+        case .interrupted: words = "Ended at once, as asked twice."
+        case .late: words = "Ended with connections open: they took too long to close."
+        }
+        // Threads still run, so nothing is tidied up; and a reader of the log that has stopped reading, which may be
+        // why they do, must not keep this one too.
+        alarm(1)
+        Console.printError("floe: \(words)")
+        _exit(1)
     }
 }

@@ -148,7 +148,7 @@ public enum ServeCommand {
         ],
         notes: """
             Without options it works: open the URL that it prints. SIGTERM and SIGINT end it, SIGHUP reads the certificate again.
-            Exit codes: 0 ended as asked, 1 failed while running, 2 could not start.
+            Exit codes: 0 ended as asked, 1 cut short (asked twice, or too slow), 2 could not start.
             """
     )
 }

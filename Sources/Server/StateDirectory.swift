@@ -1,6 +1,7 @@
 import Bytes
 import CommandLineSupport
 import Crypto
+import EventLoop
 import Glibc
 import NetTypes
 
@@ -15,6 +16,34 @@ struct StateDirectory {
     init(_ path: String?) throws(UsageError) {
         if let path { self.path = path } else { self.path = try Self.standard() }
         try PrivateFile.makeDirectory(self.path)
+    }
+
+    /// The secret of the server whose state is in the directory; nothing is made or changed.
+    ///
+    /// - Throws: a sentence, if there is none.
+    static func existingSecret(_ path: String?) throws(UsageError) -> String {
+        let directory: String
+        if let path { directory = path } else { directory = try standard() }
+        let file = directory + "/" + secretName
+        guard let secret = try secret(in: file) else {
+            throw UsageError(
+                "There is no '\(file)': name the state directory of a server that has run with --state, "
+                    + "or its secret with --secret."
+            )
+        }
+        return secret
+    }
+
+    /// Keeps other servers out of the directory for as long as the result lives.
+    ///
+    /// - Throws: a sentence, if another server has it.
+    func lock() throws(UsageError) -> Descriptor {
+        guard let lock = try PrivateFile.lock(path + "/lock") else {
+            throw UsageError(
+                "The state directory '\(path)' is in use by another server: stop that one, or choose another with --state."
+            )
+        }
+        return lock
     }
 
     private static func standard() throws(UsageError) -> String {
@@ -34,20 +63,15 @@ struct StateDirectory {
     /// The path of the certificate that Floe made.
     var certificatePath: String { path + "/certificate.pem" }
     private var keyPath: String { path + "/key.pem" }
-    private var secretPath: String { path + "/turn-secret" }
+    private var secretPath: String { path + "/" + Self.secretName }
+    private static let secretName = "turn-secret"
 
     /// The secret that ephemeral TURN credentials are made with: 43 characters of base64url, made at first use.
     ///
     /// - Throws: a sentence, if the file cannot be read or written, or holds something else.
     func turnSecret() throws(UsageError) -> String {
-        if let bytes = try PrivateFile.read(secretPath, limit: 4096) {
-            let text = String(decoding: bytes, as: UTF8.self)
-            let secret = String(text.drop(while: \.isWhitespace).prefix { !$0.isNewline })
-            guard secret.utf8.count >= 16 else {
-                throw UsageError(
-                    "'\(secretPath)' holds no secret of at least 16 characters; remove it to have a new one made."
-                )
-            }
+        if let secret = try Self.secret(in: secretPath) {
+            PrivateFile.restrict(secretPath)
             return secret
         }
         var entropy = Entropy.system
@@ -56,13 +80,27 @@ struct StateDirectory {
         return secret
     }
 
+    private static func secret(in file: String) throws(UsageError) -> String? {
+        guard let bytes = try PrivateFile.read(file, limit: 4096) else { return nil }
+        let text = String(decoding: bytes, as: UTF8.self)
+        let secret = String(text.drop(while: \.isWhitespace).prefix { !$0.isNewline })
+        guard secret.utf8.count >= 16 else {
+            throw UsageError("'\(file)' holds no secret of at least 16 characters; remove it to have a new one made.")
+        }
+        return secret
+    }
+
     /// The certificate that Floe makes for itself: kept, and made anew when it has less than 30 days left.
     ///
-    /// - Throws: a sentence, if a file cannot be read or written or is damaged.
+    /// A pair that does not fit together, as a crash between the two files leaves it, is made anew as well: a server
+    /// that does not start because of a certificate of its own making helps nobody.
+    ///
+    /// - Throws: a sentence, if a file cannot be read or written.
     func ownIdentity(for addresses: [IPAddress], now: UInt64) throws(UsageError) -> Identity {
         if let certificate = try PrivateFile.read(certificatePath), let key = try PrivateFile.read(keyPath) {
-            let identity = try Self.identity(certificate, key, from: certificatePath)
-            if !identity.isExpired(at: Int64(now) + 30 * 86400) { return identity }
+            PrivateFile.restrict(keyPath)
+            let identity = try? Self.identity(certificate, key, from: certificatePath)
+            if let identity, !identity.isExpired(at: Int64(now) + 30 * 86400) { return identity }
         }
         let made: Identity
         do {

@@ -24,6 +24,11 @@ extension SignalingEngine {
         guard !members.isEmpty || rooms.count < limits.rooms else {
             return refuse(connection, .tooManyRooms, "The server has as many rooms as it allows.", at: now)
         }
+        let source = connections[connection]?.source
+        guard source.map({ sessionsBySource[$0, default: 0] < limits.sessionsPerSource }) ?? true else {
+            let text = "Your network has as many sessions as it may have; left ones end in \(limits.resumeSeconds) s."
+            return refuse(connection, .tooManyRooms, text, at: now)
+        }
         // 96 bits for the public id, 192 for the secret.
         let peer = SignalingPeer(id: Base64.encode(entropy.bytes(12), .url), name: name)
         let secret = Base64.encode(entropy.bytes(24), .url)
@@ -84,8 +89,20 @@ extension SignalingEngine {
     }
 
     private mutating func attach(_ key: UInt64, to connection: UInt64) {
-        if let index = connections.index(forKey: connection) { connections.values[index].session = key }
-        if let index = sessions.index(forKey: key) { sessions.values[index].connection = connection }
+        guard let index = connections.index(forKey: connection), let place = sessions.index(forKey: key) else { return }
+        connections.values[index].session = key
+        sessions.values[place].connection = connection
+        let source = connections.values[index].source
+        count(-1, from: sessions.values[place].source)
+        sessions.values[place].source = source
+        count(1, from: source)
+    }
+
+    /// Counts a session more or less of a source; a source without any takes no memory.
+    private mutating func count(_ change: Int, from source: IPAddress?) {
+        guard let source else { return }
+        let count = sessionsBySource[source, default: 0] + change
+        sessionsBySource[source] = count > 0 ? count : nil
     }
 
     /// Leaves a session without its connection, which was forgotten already, and stores when that was.
@@ -109,6 +126,7 @@ extension SignalingEngine {
         guard let session = sessions.removeValue(forKey: key) else { return }
         keys[session.digest] = nil
         replayBytes -= session.replay.byteCount
+        count(-1, from: session.source)
         let rest = (rooms[session.room] ?? []).filter { $0 != key }
         rooms[session.room] = rest.isEmpty ? nil : rest
         for member in rest { deliver(.peerLeft(id: session.id, reason: reason), to: member) }

@@ -23,6 +23,8 @@ public struct SignalingEngine: ~Copyable {
     var connections: [UInt64: Connection] = [:]
     var sessions: [UInt64: Session] = [:]
     var keys: [SessionDigest: UInt64] = [:]
+    /// How many sessions the clients of one source have.
+    var sessionsBySource: [IPAddress: Int] = [:]
     /// The sessions of each room in the order of their joining; a room without any does not exist.
     var rooms: [String: [UInt64]] = [:]
     var timers = DeadlineQueue<TimerToken>()
@@ -61,8 +63,9 @@ public struct SignalingEngine: ~Copyable {
     /// Takes notice of a WebSocket with an id that was never used before.
     ///
     /// `host` is the `Host` header of its request, which clients are told to find ICE servers under. If there are too
-    /// many connections, this one is closed at once.
-    public mutating func connectionOpened(_ id: UInt64, host: String?, at now: Instant) {
+    /// many connections, this one is closed at once. `source` is the client's address or prefix, which may have
+    /// `SignalingLimits.sessionsPerSource`; `nil` where it says nothing about the client, as behind a proxy.
+    public mutating func connectionOpened(_ id: UInt64, host: String?, source: IPAddress? = nil, at now: Instant) {
         guard !isStopping else { return emitClose(id, .goingAway, "The server is stopping.") }
         guard connections.count < limits.connections else {
             return emitClose(id, .tooManyConnections, "The server has as many connections as it allows.")
@@ -73,7 +76,7 @@ public struct SignalingEngine: ~Copyable {
             burst: Double(limits.messageBurst),
             at: now
         )
-        connections[id] = Connection(host: host, bucket: bucket, deadline: deadline)
+        connections[id] = Connection(host: host, source: source, bucket: bucket, deadline: deadline)
         schedule(.connection(id), at: deadline)
     }
 
@@ -137,6 +140,7 @@ extension SignalingEngine {
     /// A WebSocket.
     struct Connection {
         let host: String?
+        let source: IPAddress?
         var bucket: TokenBucket
         /// When it counts as dead.
         var deadline: Instant
@@ -145,8 +149,9 @@ extension SignalingEngine {
         /// The earliest entry in the timer queue.
         var scheduled = Instant.distantFuture
 
-        init(host: String?, bucket: TokenBucket, deadline: Instant) {
+        init(host: String?, source: IPAddress?, bucket: TokenBucket, deadline: Instant) {
             self.host = host
+            self.source = source
             self.bucket = bucket
             self.deadline = deadline
         }
@@ -159,6 +164,8 @@ extension SignalingEngine {
         let digest: SessionDigest
         /// The connection that carries it; `nil` while the peer is away.
         var connection: UInt64?
+        /// Where that came from, or the last one did.
+        var source: IPAddress?
         /// When to send fresh ICE servers, or, of an absent peer, when to give it up.
         var deadline = Instant.distantFuture
         /// The greatest sequence number that was received.

@@ -14,6 +14,8 @@ public struct SignalingLimits: Hashable, Sendable {
     public var rooms = 10000
     /// How many connections there may be.
     public var connections = 20000
+    /// How many sessions the clients of one address (or IPv6 /64) may have, those who are away included.
+    public var sessionsPerSource = 1024
     /// How many characters a name may have, as people count them.
     public var nameCharacters = 64
     /// How many bytes of UTF-8 a name may have, since one character may consist of many.

@@ -1,4 +1,5 @@
 public import Crypto
+public import HTTP
 public import NetTypes
 public import Signaling
 
@@ -24,12 +25,16 @@ public struct WebConfiguration: Sendable {
     public var policy: WebPolicy
     /// The TLS context of TLS listeners.
     public var tls: TLSContext?
+    /// How much and how long an HTTP request may take.
+    public var http = HTTPLimits()
     /// What signaling clients may do.
     public var signaling = SignalingLimits()
     /// Connections of all kinds at one time.
     public var connections = 20_000
     /// Connections from one address (IPv4) or /64 (IPv6).
     public var connectionsPerPrefix = 512
+    /// Bytes that wait for clients to read, of all connections together, above which slow readers are cut.
+    public var queuedBytes = 256 << 20
     /// How long a TLS handshake may take.
     public var handshakeTime = TimeSpan.seconds(10)
     /// How long a stop may take before connections are cut.

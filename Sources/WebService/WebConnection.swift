@@ -1,3 +1,4 @@
+import EventLoop
 import HTTP
 import NetTypes
 import Transport
@@ -11,6 +12,9 @@ struct WebConnection: ~Copyable {
         case webSocket(WebSocketConnection)
     }
 
+    /// How long the other end has to end its side, once it was sent everything.
+    private static var lingerTime: TimeSpan { .seconds(2) }
+
     var stream: StreamConnection
     var stage: Stage
     let remote: SocketAddress
@@ -19,15 +23,31 @@ struct WebConnection: ~Copyable {
     /// The signaling engine's name for the connection, once it is one.
     var signalingID: UInt64?
     /// When the TLS handshake must be done, or the closing of the stream.
-    var streamDeadline: Instant?
-    /// The earliest entry in the deadline queue, so that one connection has few of them.
+    private(set) var streamDeadline: Instant?
+    /// The earliest entry in the deadline queue that counts: later ones find that they are stale.
     var scheduled = Instant.distantFuture
-    var watchesWriting = false
-    var isClosing = false
-    var wantsInput = true
+    /// What the poller watches for.
+    var watched = Interest.read
+    /// Whether the loop serves it in its next turn anyway.
+    var isUnread = false
+    /// What of the service's queued bytes is this connection's.
+    var accountedBytes = 0
+    private(set) var isClosing = false
+    private var peerHasEnded = false
+    /// What one read takes at most: what the HTTP engine bears in one piece.
+    private let readBytes: Int
+    /// How long the other end has to read what is left at the end.
+    private let drainTime: TimeSpan
 
-    init(_ stream: consuming StreamConnection, http: consuming HTTPServerConnection, isTLS: Bool, handshakeBy: Instant?)
-    {
+    init(
+        _ stream: consuming StreamConnection,
+        http: consuming HTTPServerConnection,
+        limits: HTTPLimits,
+        isTLS: Bool,
+        handshakeBy: Instant?
+    ) {
+        readBytes = max(1, limits.pipelinedBytes / 2)
+        drainTime = limits.responseTime
         remote = stream.remoteAddress.unmapped
         prefix = remote.ip.family == .ipv4 ? remote.ip : IPAddress(ipv6: remote.ip.high, 0)
         self.stream = stream
@@ -46,12 +66,73 @@ struct WebConnection: ~Copyable {
         return [inner, streamDeadline].compactMap { $0 }.min()
     }
 
+    /// Whether the service has given the client up, which no longer counts for anything.
+    func isOverdue(at now: Instant) -> Bool { streamDeadline.map { $0 <= now } ?? false }
+
     /// Whether nothing more will be said: the stream can be ended.
-    var isFinished: Bool {
+    private var isFinished: Bool {
         switch stage {
         case .http(let http): http.isFinished
         case .webSocket(let socket): socket.isFinished
         }
+    }
+
+    /// Whether to read on; while not, the kernel holds the client back.
+    var wantsInput: Bool {
+        if peerHasEnded { return false }
+        // What comes while the stream ends is read and dropped: a reset would take the last response with it.
+        if isClosing || !stream.isEstablished { return true }
+        return switch stage {
+        case .http(let http): http.wantsInput
+        case .webSocket: true
+        }
+    }
+
+    /// What to watch for now.
+    var interest: Interest {
+        var interest: Interest = wantsInput ? .read : []
+        if stream.wantsWrite { interest.insert(.write) }
+        return interest
+    }
+
+    /// How many bytes wait for the client to read.
+    var queuedBytes: Int {
+        let inner =
+            switch stage {
+            case .http: 0
+            case .webSocket(let socket): socket.queuedBytes
+            }
+        return inner + stream.queuedBytes
+    }
+
+    /// Reads once and hands what came to what is spoken; `bytes` is scratch memory.
+    mutating func read(through bytes: inout [UInt8], at now: Instant) -> StreamReadResult {
+        guard wantsInput else { return .wouldBlock }
+        bytes.removeAll(keepingCapacity: true)
+        var result = StreamReadResult.wouldBlock
+        bytes.append(addingCapacity: readBytes) { result = stream.read(into: &$0) }
+        if stream.isEstablished, !isClosing { streamDeadline = nil }
+        if !isClosing, !bytes.isEmpty { stage.receive(bytes.span, at: now) }
+        if case .closed = result {
+            peerHasEnded = true
+            stage.receiveEnd(at: now)
+        }
+        return result
+    }
+
+    /// Ends our side once everything is said; returns whether the connection is over.
+    ///
+    /// The other end has a moment to end its own, so that it can read what was sent last.
+    mutating func settle(at now: Instant) -> Bool {
+        if isFinished, !isClosing {
+            isClosing = true
+            streamDeadline = now + drainTime
+            stream.finish()
+        }
+        if stream.failure != nil { return true }
+        guard isClosing, stream.hasFinished else { return false }
+        if let deadline = streamDeadline { streamDeadline = min(deadline, now + Self.lingerTime) }
+        return peerHasEnded
     }
 }
 

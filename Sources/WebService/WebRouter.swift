@@ -37,6 +37,8 @@ enum RouteAction {
 /// Decides what each request gets: a value, so that every route can be tested without a socket.
 struct WebRouter {
     static let signalingPath = "/signal"
+    /// What proxies say about those whom they speak for (RFC 7239, RFC 9110 §7.6.3, and what came before).
+    private static let proxyFields = ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via"]
 
     let policy: WebPolicy
     let assets: PageAssets
@@ -61,7 +63,7 @@ struct WebRouter {
         let response: HTTPResponse
         switch request.target.path {
         case "/healthz": response = .init(.ok, text: "ok\n")
-        case "/metrics": response = metricsPage(origin, metrics)
+        case "/metrics": response = metricsPage(request, origin, metrics)
         case "/turn": response = credentials(request, own, unixSeconds)
         default: response = assets.response(to: request) ?? .init(.notFound, text: "There is nothing here.\n")
         }
@@ -80,8 +82,14 @@ struct WebRouter {
         return .openSignaling(host: own?.host)
     }
 
-    private func metricsPage(_ origin: RequestOrigin, _ metrics: () -> String) -> HTTPResponse {
-        guard origin.remote.isLoopback || policy.metricsFrom.contains(where: { $0.contains(origin.remote) }) else {
+    private func metricsPage(
+        _ request: HTTPRequest,
+        _ origin: RequestOrigin,
+        _ metrics: () -> String
+    ) -> HTTPResponse {
+        // A proxy on this machine speaks for everybody.
+        let isLocal = origin.remote.isLoopback && !Self.proxyFields.contains { request.headers[$0] != nil }
+        guard isLocal || policy.metricsFrom.contains(where: { $0.contains(origin.remote) }) else {
             return .init(.forbidden, text: "Metrics are for loopback and for addresses that --metrics-from names.\n")
         }
         return .init(
@@ -127,10 +135,13 @@ struct WebRouter {
 
     private func finish(_ response: HTTPResponse, _ own: HTTPOrigin?) -> HTTPResponse {
         var response = response
-        let sockets = own.map { " ws://\($0.host):\($0.port) wss://\($0.host):\($0.port)" } ?? ""
+        // Only what is a host and nothing else: a Host field may hold semicolons, which would begin another directive.
+        let sockets = own.map { own in
+            WebHost(own.host).map { " ws://\($0):\(own.port) wss://\($0):\(own.port)" } ?? ""
+        }
         response.headers["Content-Security-Policy"] =
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-            + "media-src 'self' blob: mediastream:; connect-src 'self'\(sockets); font-src 'self'; manifest-src 'self'; "
+            + "media-src 'self' blob: mediastream:; connect-src 'self'\(sockets ?? ""); font-src 'self'; manifest-src 'self'; "
             + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"

@@ -11,30 +11,30 @@ import WebSocket
 /// Connections: accepted, read, written, timed out, closed.
 extension WebServer {
     private static var acceptsPerTurn: Int { 32 }
-    private static var readBytes: Int { 32 * 1024 }
-    private static var lingerTime: TimeSpan { .seconds(2) }
+    private static var readsPerTurn: Int { 4 }
+    private static var writeBytes: Int { 32 * 1024 }
 
     mutating func accept(_ listener: SlotHandle, at now: Instant) {
         for _ in 0..<Self.acceptsPerTurn {
-            guard let isTLS = listeners.read(listener, { $0.isTLS }),
-                let socket = listeners.update(listener, Self.acceptOne) ?? nil
-            else { return }
-            add(socket, isTLS: isTLS, at: now)
-        }
-    }
-
-    private static func acceptOne(_ listener: inout Listener) -> TCPSocket? {
-        switch listener.socket.accept() {
-        case .accepted(let socket): return socket
-        case .wouldBlock: return nil
-        case .refused: return nil
-        case .failed: return nil
+            guard let isTLS = listeners.read(listener, { $0.isTLS }) else { return }
+            switch listeners.update(listener, { $0.socket.accept() }) {
+            case .accepted(let socket)?: add(socket, isTLS: isTLS, at: now)
+            case .wouldBlock?: return
+            case .refused?: return statistics.drops.count(.noDescriptor)
+            case .failed(let error)?:
+                // It would be readable for ever.
+                logger.error("A listener of the web service has failed.", ["error": .text("\(error)")])
+                _ = listeners.remove(listener)
+                return
+            case nil: return
+            }
         }
     }
 
     private mutating func add(_ socket: consuming TCPSocket, isTLS: Bool, at now: Instant) {
         guard connections.count < connections.limit else { return statistics.drops.count(.tooManyConnections) }
         let http = HTTPServerConnection(
+            limits: configuration.http,
             wallClock: .init(unixSeconds: EventLoop.WallClock.unixSeconds(), at: now),
             at: now
         )
@@ -46,7 +46,13 @@ extension WebServer {
             stream = StreamConnection(socket, outputLimit: 512 * 1024)
         }
         let handshakeBy = isTLS ? now + configuration.handshakeTime : nil
-        let connection = WebConnection(stream, http: http, isTLS: isTLS, handshakeBy: handshakeBy)
+        let connection = WebConnection(
+            stream,
+            http: http,
+            limits: configuration.http,
+            isTLS: isTLS,
+            handshakeBy: handshakeBy
+        )
         let prefix = connection.prefix
         // Loopback is also where a reverse proxy comes from, with everybody behind it.
         let isLimited = !connection.remote.ip.isLoopback
@@ -68,46 +74,25 @@ extension WebServer {
         var buffer = input
         input = []
         defer { input = buffer }
-        for _ in 0..<4 {
-            buffer.removeAll(keepingCapacity: true)
-            let result = connections.update(handle) { connection -> StreamReadResult in
-                guard connection.wantsInput || !connection.stream.isEstablished else { return .wouldBlock }
-                var result = StreamReadResult.wouldBlock
-                buffer.append(addingCapacity: Self.readBytes) { result = connection.stream.read(into: &$0) }
-                if connection.stream.isEstablished, !connection.isClosing { connection.streamDeadline = nil }
-                if !connection.isClosing, !buffer.isEmpty { connection.stage.receive(buffer.span, at: now) }
-                if case .closed = result { connection.stage.receiveEnd(at: now) }
-                return result
-            }
-            guard let result else { return }
+        _ = connections.update(handle) { $0.isUnread = false }
+        for _ in 0..<Self.readsPerTurn {
+            guard let result = connections.update(handle, { $0.read(through: &buffer, at: now) }) else { return }
             performEvents(of: handle, at: now)
             transmit(handle, at: now)
             switch result {
             case .bytes: continue
             case .wouldBlock: return
-            case .closed:
-                // What is owed is still sent; a peer that has ended and is owed nothing goes.
-                let owed = connections.read(handle) { $0.stream.wantsWrite || !$0.isFinished } ?? false
-                let isClosing = connections.read(handle) { $0.isClosing } ?? true
-                if !owed || isClosing { return remove(handle, at: now) }
-                return stopReading(handle)
+            case .closed: return
             case .failed(let reason):
                 if case .tls = reason { statistics.drops.count(.tlsFailure) }
                 return remove(handle, at: now)
             }
         }
-        if connections.contains(handle) { unread.append(handle) }
     }
 
-    /// After the peer's end the descriptor stays readable for ever: it is watched for writing only.
-    private mutating func stopReading(_ handle: SlotHandle) {
-        let descriptor = connections.update(handle) { connection in
-            connection.wantsInput = false
-            connection.watchesWriting = true
-            return connection.stream.descriptor
-        }
-        guard let descriptor else { return }
-        try? poller.modify(descriptor, token: Self.token(.connection, handle), interest: .write)
+    /// Ends a connection of which the kernel says that both directions are closed, unless it is still to be read.
+    mutating func hangUp(_ handle: SlotHandle, at now: Instant) {
+        if connections.read(handle, { $0.wantsInput }) == false { remove(handle, at: now) }
     }
 
     /// Moves what is to be sent from the protocol to the stream as far as it takes it.
@@ -115,7 +100,7 @@ extension WebServer {
         var buffer = output
         output = []
         defer { output = buffer }
-        let limit = Self.readBytes
+        let limit = Self.writeBytes
         while true {
             buffer.removeAll(keepingCapacity: true)
             let moved = connections.update(handle) { connection -> Bool in
@@ -136,41 +121,38 @@ extension WebServer {
 
     /// After anything that changed a connection: ends it if it is done, watches for what it waits for.
     private mutating func settle(_ handle: SlotHandle, at now: Instant) {
-        guard
-            let (isDone, hasFailed) = connections.read(
-                handle,
-                { connection in
-                    (connection.isFinished && !connection.stream.wantsWrite, connection.stream.failure != nil)
-                }
-            )
-        else { return }
-        if hasFailed { return remove(handle, at: now) }
-        if isDone { closeStream(handle, at: now) }
-        let change = connections.update(handle) { connection -> (Int32, Bool)? in
-            guard connection.stream.wantsWrite != connection.watchesWriting, connection.wantsInput else { return nil }
-            connection.watchesWriting.toggle()
-            return (connection.stream.descriptor, connection.watchesWriting)
+        guard let isOver = connections.update(handle, { $0.settle(at: now) }) else { return }
+        if isOver { return remove(handle, at: now) }
+        account(handle)
+        let change = connections.update(handle) { connection -> (Int32, Interest)? in
+            // Of what TLS has decrypted already the poller knows nothing.
+            if connection.stream.hasUnreadBytes, connection.wantsInput, !connection.isUnread {
+                connection.isUnread = true
+                unread.append(handle)
+            }
+            guard connection.interest != connection.watched else { return nil }
+            connection.watched = connection.interest
+            return (connection.stream.descriptor, connection.watched)
         }
-        if let (descriptor, watches) = change ?? nil {
-            let interest: Interest = watches ? [.read, .write] : .read
+        if let (descriptor, interest) = change ?? nil {
             try? poller.modify(descriptor, token: Self.token(.connection, handle), interest: interest)
         }
         schedule(handle)
     }
 
-    /// Ends our side and gives the peer a moment to end its own, so that it can read what was sent last.
-    mutating func closeStream(_ handle: SlotHandle, at now: Instant) {
-        _ = connections.update(handle) { connection in
-            guard !connection.isClosing else { return }
-            connection.isClosing = true
-            connection.streamDeadline = now + Self.lingerTime
-            connection.stream.finish()
+    /// Keeps the sum of what waits for clients to read.
+    mutating func account(_ handle: SlotHandle) {
+        let change = connections.update(handle) { connection -> Int in
+            let before = connection.accountedBytes
+            connection.accountedBytes = connection.queuedBytes
+            return connection.accountedBytes - before
         }
-        schedule(handle)
+        queuedBytes += change ?? 0
     }
 
     mutating func remove(_ handle: SlotHandle, at now: Instant) {
         guard let connection = connections.remove(handle) else { return }
+        queuedBytes -= connection.accountedBytes
         if let id = connection.signalingID { signaling.connectionClosed(id, at: now) }
         let count = connectionsByPrefix[connection.prefix, default: 1] - 1
         connectionsByPrefix[connection.prefix] = count > 0 ? count : nil
@@ -188,14 +170,16 @@ extension WebServer {
     }
 
     mutating func handleTimeout(of handle: SlotHandle, at now: Instant) {
-        let isOver = connections.update(handle) { connection -> Bool in
+        let isOverdue = connections.update(handle) { connection -> Bool? in
+            // An earlier entry has done this one's work; it must not leave another one behind.
+            guard connection.scheduled <= now else { return nil }
             connection.scheduled = .distantFuture
-            if let due = connection.streamDeadline, due <= now { return true }
+            if connection.isOverdue(at: now) { return true }
             connection.stage.handleTimeout(at: now)
             return false
         }
-        guard let isOver else { return }
-        if isOver {
+        guard let isOverdue = isOverdue ?? nil else { return }
+        if isOverdue {
             if connections.read(handle, { $0.isClosing }) == false { statistics.drops.count(.handshakeTimeout) }
             return remove(handle, at: now)
         }

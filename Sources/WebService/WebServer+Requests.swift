@@ -14,7 +14,10 @@ extension WebServer {
         while let event = connections.update(handle, { $0.stage.pollEvent() }) ?? nil {
             switch event {
             case .http(.request(let request)): answer(request, handle, at: now)
-            case .http(.dropped(let reason)): statistics.requestDrops.count(reason)
+            case .http(.dropped(let reason)):
+                statistics.requestDrops.count(reason)
+                // It has had its time to read: what waits for it is of no use.
+                if reason == .responseTimeout { remove(handle, at: now) }
             case .webSocket(let event): perform(event, handle, at: now)
             }
         }
@@ -72,7 +75,9 @@ extension WebServer {
             connection.signalingID = handle.bits
             if !early.isEmpty { connection.stage.receive(early.span, at: now) }
         }
-        signaling.connectionOpened(handle.bits, host: host, at: now)
+        // Loopback is also where a proxy comes from, with everybody behind it.
+        let source = connections.read(handle) { $0.remote.ip.isLoopback ? nil : $0.prefix }
+        signaling.connectionOpened(handle.bits, host: host, source: source ?? nil, at: now)
     }
 
     private mutating func perform(_ event: WebSocketEvent, _ handle: SlotHandle, at now: Instant) {
@@ -83,12 +88,16 @@ extension WebServer {
         case .closed(let code, _):
             if code == .messageTooBig { signaling.receiveOversized(from: handle.bits, at: now) }
             signaling.connectionClosed(handle.bits, at: now)
+            // Nobody will read what waits: the client is gone, or has not answered a close.
+            if code == .abnormal { remove(handle, at: now) }
         }
     }
 
     func metricsText() -> String {
         var page = MetricsText()
         page.add(.gauge, "floe_http_connections", "Open connections to the web service.", UInt64(connections.count))
+        let waiting = UInt64(clamping: queuedBytes)
+        page.add(.gauge, "floe_http_queued_bytes", "Bytes that wait for clients to read.", waiting)
         statistics.write(to: &page)
         signaling.statistics.write(to: &page)
         externalMetrics(&page)

@@ -9,14 +9,23 @@ import WebSocket
 
 /// What the signaling engine wants: texts sent, connections closed, sessions stored.
 extension WebServer {
+    static var lastAlive: String { "signaling.lastAlive" }
+    private static var smallQueueBytes: Int { 128 * 1024 }
+
     mutating func drainSignaling(at now: Instant) {
         var touched: [SlotHandle] = []
         while let transmit = signaling.pollTransmit() {
             switch transmit {
             case .text(let text, let id):
                 let handle = SlotHandle(bits: id)
-                let isTaken = connections.update(handle) { $0.stage.withWebSocket { $0.send(text: text) } } ?? nil
-                if isTaken == false {
+                let mayWait = queuedBytes < configuration.queuedBytes
+                let isTaken = connections.update(handle) { connection -> Bool? in
+                    // Where many do not read, those go first who have left more than a few messages waiting.
+                    guard mayWait || connection.queuedBytes < Self.smallQueueBytes else { return false }
+                    return connection.stage.withWebSocket { $0.send(text: text) }
+                }
+                account(handle)
+                if (isTaken ?? nil) == false {
                     // It does not read: the session goes on without this connection, and can be resumed.
                     statistics.drops.count(.slowReader)
                     remove(handle, at: now)
@@ -73,7 +82,9 @@ extension WebServer {
         connections.read(SlotHandle(bits: connection), { .endpoint($0.remote) }) ?? "gone"
     }
 
-    /// Writes the turn's changes in one transaction. What cannot be stored cannot be resumed after a restart, no more.
+    /// Writes the turn's changes in one transaction.
+    ///
+    /// What cannot be stored cannot be resumed after a restart, no more.
     mutating func storeSessions() {
         guard !sessionChanges.isEmpty else { return }
         do {
@@ -85,12 +96,24 @@ extension WebServer {
         sessionChanges.removeAll(keepingCapacity: true)
     }
 
+    /// Stores that the process lives, with which all sessions do: after a crash their own times may be hours old.
+    mutating func storeSignOfLife() {
+        guard signaling.statistics.sessions > 0 else { return }
+        do {
+            try store.setSetting(Self.lastAlive, to: String(WallClock.unixSeconds()))
+        } catch {
+            statistics.drops.count(.storeFailure)
+            logger.error("The store cannot be written.", ["error": .text("\(error)")])
+        }
+    }
+
     mutating func restoreSessions(at now: Instant) throws(StoreError) {
         let oldest = Int64(clamping: WallClock.unixSeconds()) - Int64(configuration.signaling.resumeSeconds) * 30
+        let lastAlive = try store.setting(Self.lastAlive).flatMap { Int64($0) } ?? 0
         var stored: [StoredSession] = []
         for record in try store.sessions() {
             guard let digest = SessionDigest(bytes: record.digest) else { continue }
-            guard record.lastSeenUnixSeconds >= oldest else {
+            guard max(record.lastSeenUnixSeconds, lastAlive) >= oldest else {
                 sessionChanges.append(.remove(digest: record.digest))
                 continue
             }

@@ -39,6 +39,8 @@ struct WebServer: ~Copyable {
     var deadlines = DeadlineQueue<SlotHandle>()
     var connectionsByPrefix: [IPAddress: Int] = [:]
     var unread: [SlotHandle] = []
+    /// What waits for clients to read, all together.
+    var queuedBytes = 0
     var input: [UInt8] = []
     var output: [UInt8] = []
     var sessionChanges: [SessionChange] = []
@@ -88,10 +90,13 @@ struct WebServer: ~Copyable {
         PollToken(kind.rawValue, handle).bits
     }
 
+    private static var signOfLifePeriod: TimeSpan { .seconds(60) }
+
     /// Runs until a command says stop.
     mutating func run() {
         var now = MonotonicClock.now()
         var nextClock = Instant.zero
+        var nextSignOfLife = now + Self.signOfLifePeriod
         while !hasStopped(at: now) {
             let timers = [signaling.nextTimeout, deadlines.earliest, nextClock, stopsAt].compactMap { $0 }.min()
             do {
@@ -101,9 +106,14 @@ struct WebServer: ~Copyable {
                 return
             }
             now = MonotonicClock.now()
+            statistics.turns &+= 1
             if now >= nextClock {
                 signaling.setWallClock(unixSeconds: WallClock.unixSeconds(), at: now)
                 nextClock = now + .seconds(5)
+                if now >= nextSignOfLife {
+                    storeSignOfLife()
+                    nextSignOfLife = now + Self.signOfLifePeriod
+                }
             }
             let again = unread
             unread = []
@@ -120,6 +130,7 @@ struct WebServer: ~Copyable {
         switch Kind(rawValue: token.kind) {
         case .listener: accept(token.handle, at: now)
         case .connection:
+            if event.isBroken { hangUp(token.handle, at: now) }
             if event.isReadable { serve(token.handle, at: now) } else { transmit(token.handle, at: now) }
         case .mailbox: obey(at: now)
         case nil: break
@@ -148,8 +159,9 @@ struct WebServer: ~Copyable {
         for handle in listeners.handles { _ = listeners.remove(handle) }
         signaling.shutdown(at: now)
         drainSignaling(at: now)
-        for handle in connections.handles where connections.read(handle, { $0.signalingID }) == .some(nil) {
-            closeStream(handle, at: now)
+        for handle in connections.handles {
+            _ = connections.update(handle) { connection in connection.stage.withHTTP { $0.shutDown() } }
+            transmit(handle, at: now)
         }
     }
 

@@ -8,6 +8,8 @@ enum WebDrop: String, DropReason {
     case tooManyConnections
     /// More connections than one address may have.
     case tooManyConnectionsOfPrefix
+    /// A connection that came when the process had no descriptor left.
+    case noDescriptor
     /// A TLS handshake that took too long.
     case handshakeTimeout
     /// A TLS handshake or record that failed.
@@ -21,6 +23,8 @@ enum WebDrop: String, DropReason {
 /// What the web service has counted.
 struct WebStatistics {
     var accepted: UInt64 = 0
+    /// How often the loop woke up.
+    var turns: UInt64 = 0
     /// Responses by the first digit of their status.
     var responses: [Int: UInt64] = [:]
     var drops = DropCounters<WebDrop>()
@@ -28,6 +32,7 @@ struct WebStatistics {
 
     func write(to page: inout MetricsText) {
         page.add(.counter, "floe_http_connections_total", "Connections accepted.", accepted)
+        page.add(.counter, "floe_http_turns_total", "Times that the service's loop woke up.", turns)
         page.add(
             .counter,
             "floe_http_responses_total",
