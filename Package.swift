@@ -77,7 +77,10 @@ let services: [Target] = [
     ),
     .target(name: "CCallPage"),
     .target(
-        name: "CallPage", dependencies: ["CCallPage"], exclude: ["www", "README.md"], swiftSettings: settings
+        name: "CallPage",
+        dependencies: ["CCallPage"],
+        exclude: ["www", "README.md"],
+        swiftSettings: settings
     ),
     module(
         "WebService",
@@ -127,11 +130,45 @@ let testing: [Target] = [
         ["EventLoop", "Transport", "Crypto", "NetTypes", "Bytes", "Diagnostics", "CLinux", "TestSupport"]
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
+    tests("FuzzTests", ["FuzzTargets"]),
     tests(
         "ServerTests",
         ["Server", "CommandLineSupport", "NetTypes", "Diagnostics", "WebService", "HTTP", "TestSupport"]
     ),
+    .target(
+        name: "FuzzTargets",
+        dependencies: dependencies([
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "HTTP", "WebSocket",
+            "SignalingMessages", "Signaling", "CommandLineSupport", "Server",
+        ]),
+        path: "Fuzz/FuzzTargets",
+        swiftSettings: settings
+    ),
+    .target(name: "CMallocCounter", path: "Tests/CMallocCounter"),
+    .executableTarget(
+        name: "AllocationTests",
+        dependencies: dependencies([
+            "CMallocCounter", "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "CLinux",
+            "EventLoop", "Transport", "Relay",
+        ]),
+        path: "Tests/AllocationTests",
+        swiftSettings: settings
+    ),
 ]
+
+/// libFuzzer's program links only with `-sanitize=fuzzer` (Scripts/fuzz), so it is there only when it is asked for.
+let fuzzing: [Target] =
+    Context.environment["FUZZING"] == nil
+    ? []
+    : [
+        .target(name: "CFuzzer", path: "Fuzz/CFuzzer"),
+        .executableTarget(
+            name: "Fuzzer",
+            dependencies: ["CFuzzer", "FuzzTargets"],
+            path: "Fuzz/Fuzzer",
+            swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])]
+        ),
+    ]
 
 func present(_ target: Target) -> Bool {
     exists(target.path ?? (target.type == .test ? "Tests/" : "Sources/") + target.name)
@@ -140,5 +177,5 @@ func present(_ target: Target) -> Bool {
 let package = Package(
     name: "floe",
     products: [.executable(name: "floe", targets: ["floe"])].filter { _ in exists("Sources/Tools/floe") },
-    targets: (ground + engines + drivers + services + testing).filter(present)
+    targets: (ground + engines + drivers + services + testing + fuzzing).filter(present)
 )
