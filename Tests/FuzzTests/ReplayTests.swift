@@ -13,7 +13,9 @@ import Testing
     }
 
     @Test(arguments: FuzzTarget.allCases)
-    func `Seeds and inputs that once crashed a target, whole and cut anywhere, are survived`(_ target: FuzzTarget) throws {
+    func `Seeds and inputs that once crashed a target, whole and cut anywhere, are survived`(
+        _ target: FuzzTarget
+    ) throws {
         let inputs = try FuzzInputs.read("\(target.rawValue)/Seeds") + FuzzInputs.read("\(target.rawValue)/Regressions")
         for input in inputs {
             _ = target.run(input.bytes.span)
