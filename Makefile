@@ -2,14 +2,16 @@
 
 SWIFT ?= swift
 ARGS ?=
+FUZZ_SECONDS ?= 8
+# Network namespaces need root.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) /usr/bin/python3
 
 BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev
-TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn nftables conntrack iproute2 procps openssl python3 python3-venv curl
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn nftables conntrack iproute2 procps openssl python3 curl
 RELEASE := -c release --static-swift-stdlib
-VENV := .venv
 
-.PHONY: run build test lint unit release-tests thread-sanitizer fuzz fuzz-long interop screenshots clean help \
-	build-packages test-packages
+.PHONY: help run build test lint documentation unit allocations thread-sanitizer fuzz fuzz-long turn-clients server \
+	calls screenshots clean build-packages test-packages
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -20,21 +22,50 @@ run: build ## build in release and start `floe serve` (ARGS="--help" for its opt
 build: build-packages ## build the program in release
 	$(SWIFT) build $(RELEASE) --product floe
 
+test: test-packages ## every test, stage by stage, as CI runs them
+	@Scripts/run-tests
+
+lint: ## check the format of all Swift files
+	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Fuzz
+
+documentation: ## check that what scripts have written is up to date
+	Scripts/list-page-files --check
+	Scripts/coverage-table --check
+
+unit: build-packages ## the tests that need no root
+	$(SWIFT) test
+
+allocations: build-packages ## count allocations per operation in release, and compare with their budgets
+	$(SWIFT) build $(RELEASE) --product AllocationTests
+	.build/release/AllocationTests
+
+thread-sanitizer: build-packages ## the tests of threads, sockets and services under the thread sanitizer
+	$(SWIFT) test --sanitize=thread --scratch-path .build/thread-sanitizer \
+		--filter 'LoopbackTests|RelayTests|WebServiceTests'
+
+fuzz: build-packages ## fuzz each target for some seconds (FUZZ_SECONDS=8)
+	@Scripts/fuzz $(FUZZ_SECONDS)
+
+fuzz-long: build-packages ## fuzz each target for five minutes
+	@Scripts/fuzz 300
+
+turn-clients: build ## coturn's clients against the built server, as root
+	$(AS_ROOT) Interop/test_turnutils.py
+
+server: build ## black-box tests of the built server, as root
+	$(AS_ROOT) Interop/test_server.py
+
+calls: build ## browsers behind kernel NATs call each other through the built server, as root
+	$(AS_ROOT) Interop/test_calls.py
+
+screenshots: build test-packages ## take the pictures in Documentation/screenshots, as root
+	$(AS_ROOT) Interop/screenshots.py
+
+clean: ## remove what was built
+	rm -rf .build
+
 build-packages:
 	@Scripts/install-packages $(BUILD_PACKAGES)
 
 test-packages:
 	@Scripts/install-packages $(TEST_PACKAGES)
-	@Scripts/python-environment $(VENV) Interop/requirements.txt
-
-test: test-packages ## every test: lint, unit, sanitizer, fuzzers, NATs and browsers
-	@Scripts/run-tests
-
-lint:
-	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Fuzz
-
-unit: build-packages
-	$(SWIFT) test
-
-clean: ## remove what was built
-	rm -rf .build $(VENV)

@@ -137,6 +137,7 @@ let testing: [Target] = [
         ]
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
+    tests("FuzzTests", ["FuzzTargets"]),
     tests(
         "WebServiceTests",
         [
@@ -151,7 +152,40 @@ let testing: [Target] = [
             "TestSupport",
         ]
     ),
+    .target(
+        name: "FuzzTargets",
+        dependencies: dependencies([
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "HTTP", "WebSocket",
+            "SignalingMessages", "Signaling", "CommandLineSupport", "Server",
+        ]),
+        path: "Fuzz/FuzzTargets",
+        swiftSettings: settings
+    ),
+    .target(name: "CMallocCounter", path: "Tests/CMallocCounter"),
+    .executableTarget(
+        name: "AllocationTests",
+        dependencies: dependencies([
+            "CMallocCounter", "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "CLinux",
+            "EventLoop", "Transport", "Relay",
+        ]),
+        path: "Tests/AllocationTests",
+        swiftSettings: settings
+    ),
 ]
+
+/// libFuzzer's program links only with `-sanitize=fuzzer` (Scripts/fuzz), so it is there only when it is asked for.
+let fuzzing: [Target] =
+    Context.environment["FUZZING"] == nil
+    ? []
+    : [
+        .target(name: "CFuzzer", path: "Fuzz/CFuzzer"),
+        .executableTarget(
+            name: "Fuzzer",
+            dependencies: ["CFuzzer", "FuzzTargets"],
+            path: "Fuzz/Fuzzer",
+            swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])]
+        ),
+    ]
 
 func present(_ target: Target) -> Bool {
     exists(target.path ?? (target.type == .test ? "Tests/" : "Sources/") + target.name)
@@ -160,5 +194,5 @@ func present(_ target: Target) -> Bool {
 let package = Package(
     name: "floe",
     products: [.executable(name: "floe", targets: ["floe"])].filter { _ in exists("Sources/Tools/floe") },
-    targets: (ground + engines + drivers + services + testing).filter(present)
+    targets: (ground + engines + drivers + services + testing + fuzzing).filter(present)
 )

@@ -3,18 +3,20 @@
 /// To move a deadline to a later time, let the old one fire and push again: one entry per object, however often its
 /// deadline moves. `push` and `pop` are O(log n), `earliest` is O(1).
 public struct DeadlineQueue<Token: Sendable>: Sendable {
-    private var heap: [(deadline: Instant, token: Token)] = []
+    @usableFromInline var heap: [(deadline: Instant, token: Token)] = []
 
     /// Makes an empty queue.
+    @inlinable
     public init() {}
 
     /// The earliest deadline, or `nil` if the queue is empty.
-    public var earliest: Instant? { heap.first?.deadline }
+    @inlinable public var earliest: Instant? { heap.first?.deadline }
 
     /// How many tokens wait.
-    public var count: Int { heap.count }
+    @inlinable public var count: Int { heap.count }
 
     /// Adds a token.
+    @inlinable
     public mutating func push(_ token: Token, at deadline: Instant) {
         heap.append((deadline, token))
         var child = heap.count - 1
@@ -27,6 +29,7 @@ public struct DeadlineQueue<Token: Sendable>: Sendable {
     }
 
     /// Takes the token with the earliest deadline, if that is not after `now`.
+    @inlinable
     public mutating func pop(at now: Instant) -> Token? {
         guard let first = heap.first, first.deadline <= now else { return nil }
         let last = heap.removeLast()

@@ -1,0 +1,36 @@
+/// What can be fuzzed; raw values are the folders in `Fuzz` and what `FLOE_FUZZ_TARGET` names.
+public enum FuzzTarget: String, CaseIterable, Sendable {
+    /// The STUN decoder with all attributes, integrity and nonces.
+    case stun = "STUN"
+    /// ChannelData, stream framing and the attributes of TURN.
+    case turn = "TURN"
+    /// The TURN server's engine, its driver, clients and peers played by the bytes.
+    case turnServer = "TURNServer"
+    /// Both directions of HTTP/1.1.
+    case http = "HTTP"
+    /// A WebSocket connection, as server and as client.
+    case webSocket = "WebSocket"
+    /// The signaling engine, its clients and time played by the bytes.
+    case signaling = "Signaling"
+    /// The signaling messages' JSON, both directions.
+    case signalingMessages = "SignalingMessages"
+    /// A TLS session, as server and as client, before it is established.
+    case tls = "TLS"
+    /// Addresses, encodings and command lines, as people type them.
+    case text = "Text"
+
+    /// Runs one input; traps if it shows a bug, returns whether the input made sense.
+    public func run(_ input: Span<UInt8>) -> Bool {
+        switch self {
+        case .stun: runSTUN(input)
+        case .turn: runTURN(input)
+        case .turnServer: runTURNServer(input)
+        case .http: runHTTP(input)
+        case .webSocket: runWebSocket(input)
+        case .signaling: runSignaling(input)
+        case .signalingMessages: runSignalingMessages(input)
+        case .tls: runTLS(input)
+        case .text: runText(input)
+        }
+    }
+}
