@@ -108,6 +108,12 @@ let testing: [Target] = [
         path: "Tests/Support",
         swiftSettings: settings
     ),
+    .target(
+        name: "ServiceTestSupport",
+        dependencies: dependencies(["Bytes", "NetTypes", "Crypto", "EventLoop", "Transport"]),
+        path: "Tests/ServiceSupport",
+        swiftSettings: settings
+    ),
     tests("BytesTests", ["Bytes", "TestSupport"]),
     tests("NetTypesTests", ["NetTypes", "TestSupport"]),
     tests("DiagnosticsTests", ["Diagnostics", "NetTypes"]),
@@ -128,8 +134,26 @@ let testing: [Target] = [
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
     tests(
+        "RelayTests",
+        [
+            "Relay", "TURNServer", "TURN", "STUN", "Transport", "EventLoop", "Crypto", "Diagnostics", "NetTypes",
+            "Bytes",
+            "ServiceTestSupport",
+        ]
+    ),
+    tests(
+        "WebServiceTests",
+        [
+            "WebService", "CallPage", "Store", "Signaling", "SignalingMessages", "WebSocket", "HTTP", "Transport",
+            "EventLoop", "Crypto", "Diagnostics", "NetTypes", "Bytes", "ServiceTestSupport",
+        ]
+    ),
+    tests(
         "ServerTests",
-        ["Server", "CommandLineSupport", "NetTypes", "Diagnostics", "WebService", "HTTP", "TestSupport"]
+        [
+            "Server", "CommandLineSupport", "Transport", "EventLoop", "Crypto", "Bytes", "NetTypes", "Diagnostics",
+            "WebService", "HTTP", "TestSupport", "ServiceTestSupport",
+        ]
     ),
 ]
 

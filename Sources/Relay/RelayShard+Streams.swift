@@ -58,7 +58,7 @@ extension RelayShard {
         }
         streamsByPrefix[prefix, default: 0] += 1
         acceptedStreams[transport, default: 0] += 1
-        streamDeadlines.push(handle, at: now + configuration.firstMessageTime)
+        scheduleStream(handle)
     }
 
     mutating func serveUnreadStreams(at now: Instant) {
@@ -228,18 +228,26 @@ extension RelayShard {
 
     /// Puts the stream's present deadline into the queue, for when it has become earlier.
     mutating func scheduleStream(_ handle: SlotHandle) {
-        guard let deadline = streams.read(handle, { $0.deadline(configuration) }), deadline != .distantFuture else {
-            return
+        let configuration = configuration
+        let deadline = streams.update(handle) { stream -> Instant? in
+            let due = stream.deadline(configuration)
+            guard due < stream.scheduled else { return nil }
+            stream.scheduled = due
+            return due
         }
-        streamDeadlines.push(handle, at: deadline)
+        if let deadline = deadline ?? nil { streamDeadlines.push(handle, at: deadline) }
     }
 
     mutating func closeIdleStreams(at now: Instant) {
         while let handle = streamDeadlines.pop(at: now) {
-            guard let deadline = streams.read(handle, { $0.deadline(configuration) }) else { continue }
+            // An entry that an earlier one has overtaken goes: kept, each allocation would leave one for good.
+            guard let (scheduled, deadline) = streams.read(handle, { ($0.scheduled, $0.deadline(configuration)) }),
+                scheduled <= now
+            else { continue }
+            _ = streams.update(handle) { $0.scheduled = .distantFuture }
             guard deadline <= now else {
-                // It has spoken meanwhile: one entry in the queue for each stream, moved on when it comes up.
-                if deadline != .distantFuture { streamDeadlines.push(handle, at: deadline) }
+                // It has spoken meanwhile: the entry moves on.
+                scheduleStream(handle)
                 continue
             }
             if streams.read(handle, { $0.isEnding }) == true {

@@ -8,7 +8,9 @@ import TURN
 import TURNServer
 import Transport
 
-/// One thread of the relay with all that it owns: sockets, engine, buffers, timers. Nothing in it is shared.
+/// One thread of the relay with all that it owns: sockets, engine, buffers, timers.
+///
+/// Nothing in it is shared.
 ///
 /// The loop: wait, read what is ready into the batch, hand each message to the engine, queue what comes out, flush once.
 struct RelayShard: ~Copyable {
@@ -134,25 +136,30 @@ struct RelayShard: ~Copyable {
     mutating func run() {
         var now = MonotonicClock.now()
         while !hasStopped(at: now) {
-            let timers = [engine.nextTimeout, streamDeadlines.earliest, nextReport, stopsAt].compactMap { $0 }.min()
-            let deadline = unreadStreams.isEmpty ? timers : now
-            do {
-                try poller.wait(until: deadline, into: &events)
+            do throws(SystemError) {
+                now = try turn(at: now)
             } catch {
                 logger.error("The relay cannot wait for packets and stops.", ["error": .text("\(error)")])
                 return
             }
-            now = MonotonicClock.now()
-            if now >= nextReport { publish(at: now) }
-            for index in events.indices { handle(events[index], at: now) }
-            serveUnreadStreams(at: now)
-            if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
-            closeIdleStreams(at: now)
-            drainEngine(at: now)
-            flushDatagrams()
-            flushStreams(at: now)
         }
         publish(at: now)
+    }
+
+    /// Waits until something is to be done, and does it; returns the time that it is then.
+    mutating func turn(at now: Instant) throws(SystemError) -> Instant {
+        let timers = [engine.nextTimeout, streamDeadlines.earliest, nextReport, stopsAt].compactMap { $0 }.min()
+        try poller.wait(until: unreadStreams.isEmpty ? timers : now, into: &events)
+        let now = MonotonicClock.now()
+        if now >= nextReport { publish(at: now) }
+        for index in events.indices { handle(events[index], at: now) }
+        serveUnreadStreams(at: now)
+        if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
+        closeIdleStreams(at: now)
+        drainEngine(at: now)
+        flushDatagrams()
+        flushStreams(at: now)
+        return now
     }
 
     private mutating func handle(_ event: PollEvent, at now: Instant) {

@@ -15,6 +15,8 @@ struct RelayStream: ~Copyable {
     var lastMessage: Instant
     var hasSpoken = false
     var allocations = 0
+    /// The earliest entry in the deadline queue; later ones do not count.
+    var scheduled = Instant.distantFuture
     /// Whether the poller watches for room to write.
     var watchesWriting = false
     /// Whether something was queued in this turn that has to be flushed at its end.
