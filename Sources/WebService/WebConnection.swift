@@ -20,7 +20,7 @@ struct WebConnection: ~Copyable {
     var signalingID: UInt64?
     /// When the TLS handshake must be done, or the closing of the stream.
     var streamDeadline: Instant?
-    /// The earliest entry in the deadline queue, so that one connection has few of them.
+    /// The earliest entry in the deadline queue; later ones do not count.
     var scheduled = Instant.distantFuture
     var watchesWriting = false
     var isClosing = false

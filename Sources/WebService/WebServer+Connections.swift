@@ -188,13 +188,15 @@ extension WebServer {
     }
 
     mutating func handleTimeout(of handle: SlotHandle, at now: Instant) {
-        let isOver = connections.update(handle) { connection -> Bool in
+        let isOver = connections.update(handle) { connection -> Bool? in
+            // An entry that an earlier one has overtaken goes: kept, each would breed another at every request.
+            guard connection.scheduled <= now else { return nil }
             connection.scheduled = .distantFuture
             if let due = connection.streamDeadline, due <= now { return true }
             connection.stage.handleTimeout(at: now)
             return false
         }
-        guard let isOver else { return }
+        guard let isOver = isOver ?? nil else { return }
         if isOver {
             if connections.read(handle, { $0.isClosing }) == false { statistics.drops.count(.handshakeTimeout) }
             return remove(handle, at: now)

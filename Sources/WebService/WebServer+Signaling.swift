@@ -73,7 +73,9 @@ extension WebServer {
         connections.read(SlotHandle(bits: connection), { .endpoint($0.remote) }) ?? "gone"
     }
 
-    /// Writes the turn's changes in one transaction. What cannot be stored cannot be resumed after a restart, no more.
+    /// Writes the turn's changes in one transaction.
+    ///
+    /// What cannot be stored cannot be resumed after a restart, no more.
     mutating func storeSessions() {
         guard !sessionChanges.isEmpty else { return }
         do {
