@@ -77,7 +77,10 @@ let services: [Target] = [
     ),
     .target(name: "CCallPage"),
     .target(
-        name: "CallPage", dependencies: ["CCallPage"], exclude: ["www", "README.md"], swiftSettings: settings
+        name: "CallPage",
+        dependencies: ["CCallPage"],
+        exclude: ["www", "README.md"],
+        swiftSettings: settings
     ),
     module(
         "WebService",
