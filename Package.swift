@@ -111,6 +111,12 @@ let testing: [Target] = [
         path: "Tests/Support",
         swiftSettings: settings
     ),
+    .target(
+        name: "ServiceTestSupport",
+        dependencies: dependencies(["Bytes", "NetTypes", "Crypto", "EventLoop", "Transport"]),
+        path: "Tests/ServiceSupport",
+        swiftSettings: settings
+    ),
     tests("BytesTests", ["Bytes", "TestSupport"]),
     tests("NetTypesTests", ["NetTypes", "TestSupport"]),
     tests("DiagnosticsTests", ["Diagnostics", "NetTypes"]),
@@ -129,27 +135,27 @@ let testing: [Target] = [
         "LoopbackTests",
         ["EventLoop", "Transport", "Crypto", "NetTypes", "Bytes", "Diagnostics", "CLinux", "TestSupport"]
     ),
+    tests("CommandLineSupportTests", ["CommandLineSupport"]),
+    tests("FuzzTests", ["FuzzTargets"]),
     tests(
         "RelayTests",
         [
-            "Relay", "TURNServer", "TURN", "STUN", "EventLoop", "Transport", "Crypto", "NetTypes", "Bytes",
-            "Diagnostics", "TestSupport",
+            "Relay", "TURNServer", "TURN", "STUN", "Transport", "EventLoop", "Crypto", "Diagnostics", "NetTypes",
+            "Bytes", "TestSupport", "ServiceTestSupport",
         ]
     ),
-    tests("CommandLineSupportTests", ["CommandLineSupport"]),
-    tests("FuzzTests", ["FuzzTargets"]),
     tests(
         "WebServiceTests",
         [
             "WebService", "CallPage", "Store", "Signaling", "SignalingMessages", "WebSocket", "HTTP", "Transport",
-            "EventLoop", "Crypto", "Diagnostics", "NetTypes", "Bytes",
+            "EventLoop", "Crypto", "Diagnostics", "NetTypes", "Bytes", "TestSupport", "ServiceTestSupport",
         ]
     ),
     tests(
         "ServerTests",
         [
-            "Server", "CommandLineSupport", "Crypto", "EventLoop", "NetTypes", "Diagnostics", "WebService", "HTTP",
-            "TestSupport",
+            "Server", "CommandLineSupport", "Transport", "EventLoop", "Crypto", "Bytes", "NetTypes", "Diagnostics",
+            "WebService", "HTTP", "TestSupport", "ServiceTestSupport",
         ]
     ),
     .target(

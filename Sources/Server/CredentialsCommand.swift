@@ -60,7 +60,7 @@ enum CredentialsCommand {
         let port = try arguments.number("turn-port", in: 1...65535).map(UInt16.init) ?? 3478
         let tlsPort = try arguments.number("turns-port", in: 1...65535).map(UInt16.init)
         let ttl = try arguments.number("ttl", in: 60...31_536_000) ?? 86400
-        guard let host = try WebSetup.host(arguments.text("host") ?? "localhost") else { return 2 }
+        guard let host = try WebSetup.host(arguments.text("host") ?? "localhost", option: "--host") else { return 2 }
         let minter = ICEServersMinter(
             secret: secret,
             ttlSeconds: UInt32(ttl),

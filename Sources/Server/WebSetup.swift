@@ -66,10 +66,10 @@ enum WebSetup {
         )
     }
 
-    static func host(_ text: String?) throws(UsageError) -> WebHost? {
+    static func host(_ text: String?, option: String = "--public-host") throws(UsageError) -> WebHost? {
         guard let text else { return nil }
         guard let host = WebHost(text) ?? IPAddress(text).map(WebHost.init) else {
-            throw UsageError("'\(text)' is not right for '--public-host': it takes a DNS name or an address.")
+            throw UsageError("'\(text)' is not right for '\(option)': it takes a DNS name or an address.")
         }
         return host
     }

@@ -37,6 +37,8 @@ public struct WebConfiguration: Sendable {
     public var queuedBytes = 256 << 20
     /// How long a TLS handshake may take.
     public var handshakeTime = TimeSpan.seconds(10)
+    /// How long a client may take to end its side after the server has ended its own.
+    public var lingerTime = TimeSpan.seconds(2)
     /// How long a stop may take before connections are cut.
     public var stopTime = TimeSpan.seconds(3)
 

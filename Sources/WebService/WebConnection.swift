@@ -13,7 +13,6 @@ struct WebConnection: ~Copyable {
     }
 
     /// How long the other end has to end its side, once it was sent everything.
-    private static var lingerTime: TimeSpan { .seconds(2) }
 
     var stream: StreamConnection
     var stage: Stage
@@ -38,14 +37,18 @@ struct WebConnection: ~Copyable {
     private let readBytes: Int
     /// How long the other end has to read what is left at the end.
     private let drainTime: TimeSpan
+    /// How long it then has to end its side.
+    private let lingerTime: TimeSpan
 
     init(
         _ stream: consuming StreamConnection,
         http: consuming HTTPServerConnection,
         limits: HTTPLimits,
         isTLS: Bool,
-        handshakeBy: Instant?
+        handshakeBy: Instant?,
+        lingerTime: TimeSpan
     ) {
+        self.lingerTime = lingerTime
         readBytes = max(1, limits.pipelinedBytes / 2)
         drainTime = limits.responseTime
         remote = stream.remoteAddress.unmapped
@@ -131,7 +134,7 @@ struct WebConnection: ~Copyable {
         }
         if stream.failure != nil { return true }
         guard isClosing, stream.hasFinished else { return false }
-        if let deadline = streamDeadline { streamDeadline = min(deadline, now + Self.lingerTime) }
+        if let deadline = streamDeadline { streamDeadline = min(deadline, now + lingerTime) }
         return peerHasEnded
     }
 }

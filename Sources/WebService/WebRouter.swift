@@ -49,7 +49,7 @@ struct WebRouter {
         unixSeconds: UInt64,
         metrics: () -> String
     ) -> RouteAction {
-        let own = request.authority.flatMap { HTTPOrigin(scheme: origin.isTLS ? "https" : "http", authority: $0) }
+        let own = Self.ownOrigin(request, isTLS: origin.isTLS)
         // A page of a stranger whose name leads to loopback (DNS rebinding) must not pass for the page of this machine.
         if !origin.isTLS, !Self.isLoopback(own?.host) {
             return .respond(finish(.init(.misdirectedRequest, text: "Plain HTTP is only served as localhost.\n"), own))
@@ -133,15 +133,23 @@ struct WebRouter {
         return .init(.ok, headers: ["Content-Type": "application/json", "Cache-Control": "no-store"], body: json)
     }
 
+    /// Adds what every response carries to one that was made elsewhere.
+    func finish(_ response: HTTPResponse, to request: HTTPRequest, isTLS: Bool) -> HTTPResponse {
+        finish(response, Self.ownOrigin(request, isTLS: isTLS))
+    }
+
+    private static func ownOrigin(_ request: HTTPRequest, isTLS: Bool) -> HTTPOrigin? {
+        request.authority.flatMap { HTTPOrigin(scheme: isTLS ? "https" : "http", authority: $0) }
+    }
+
     private func finish(_ response: HTTPResponse, _ own: HTTPOrigin?) -> HTTPResponse {
         var response = response
-        // Only what is a host and nothing else: a Host field may hold semicolons, which would begin another directive.
-        let sockets = own.map { own in
-            WebHost(own.host).map { " ws://\($0):\(own.port) wss://\($0):\(own.port)" } ?? ""
-        }
+        // A Host may hold marks that mean something to this field; only what is a host gets in.
+        let named = own.flatMap { own in WebHost(own.host).map { "\($0):\(own.port)" } }
+        let sockets = named.map { " ws://\($0) wss://\($0)" } ?? ""
         response.headers["Content-Security-Policy"] =
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-            + "media-src 'self' blob: mediastream:; connect-src 'self'\(sockets ?? ""); font-src 'self'; manifest-src 'self'; "
+            + "media-src 'self' blob: mediastream:; connect-src 'self'\(sockets); font-src 'self'; manifest-src 'self'; "
             + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"

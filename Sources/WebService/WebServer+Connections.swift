@@ -51,7 +51,8 @@ extension WebServer {
             http: http,
             limits: configuration.http,
             isTLS: isTLS,
-            handshakeBy: handshakeBy
+            handshakeBy: handshakeBy,
+            lingerTime: configuration.lingerTime
         )
         let prefix = connection.prefix
         // Loopback is also where a reverse proxy comes from, with everybody behind it.

@@ -55,7 +55,8 @@ extension WebServer {
                 requiresSubprotocol: true
             )
         } catch {
-            return respond(error.response, handle, at: now)
+            let isTLS = connections.read(handle) { $0.isTLS } ?? false
+            return respond(router.finish(error.response, to: request, isTLS: isTLS), handle, at: now)
         }
         respond(accepted.response, handle, at: now)
         var limits = WebSocketLimits()

@@ -137,7 +137,7 @@ struct WebServer: ~Copyable {
         }
     }
 
-    private mutating func handleTimeouts(at now: Instant) {
+    mutating func handleTimeouts(at now: Instant) {
         if let due = signaling.nextTimeout, due <= now { signaling.handleTimeout(at: now) }
         while let handle = deadlines.pop(at: now) { handleTimeout(of: handle, at: now) }
     }

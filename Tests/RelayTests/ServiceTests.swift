@@ -7,7 +7,7 @@ import Transport
 
 @testable import Relay
 
-@Suite struct RelayServiceTests {
+@Suite struct SeveralShardsTests {
     /// The address of a port that nobody had a moment ago.
     private func freeAddress() throws -> SocketAddress {
         try UDPSocket(boundTo: SocketAddress(TestShard.loopback, port: 0)).localAddress
@@ -24,7 +24,7 @@ import Transport
         )
         var shard = try TestShard()
         for _ in 0..<12 { try UDPClient(address).bind(&shard) }
-        try StreamClient(address).bind(&shard)
+        try ShardStream(address).bind(&shard)
         service.stop()
         service.join()
         let snapshot = service.snapshot

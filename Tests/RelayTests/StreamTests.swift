@@ -14,7 +14,7 @@ import Transport
     @Test(arguments: [TransportProtocol.tcp, .tls])
     func `a stream's client allocates, and data goes both ways`(transport: TransportProtocol) throws {
         var shard = try TestShard { TestShard.addTLS(to: &$0) }
-        let client = try StreamClient(shard.address(transport), isSecure: transport == .tls)
+        let client = try ShardStream(shard.address(transport), isSecure: transport == .tls)
         let peer = try UDPClient(shard.address(.udp))
         try client.establish(&shard)
         let relayed = try client.allocate(&shard)
@@ -27,7 +27,7 @@ import Transport
 
     @Test func `messages that come in pieces of one byte are put together`() throws {
         var shard = try TestShard()
-        let client = try StreamClient(shard.address(.tcp))
+        let client = try ShardStream(shard.address(.tcp))
         let request = try STUNMessage(STUNMessageType(.binding, .request), .random(using: &client.entropy)).encoded()
         for byte in request + request {
             client.send([byte])
@@ -40,7 +40,7 @@ import Transport
     /// Each of them would leave a deadline behind that nothing ever takes away.
     @Test func `a stream has one timer however often its allocation comes and goes`() throws {
         var shard = try TestShard()
-        let client = try StreamClient(shard.address(.tcp))
+        let client = try ShardStream(shard.address(.tcp))
         for _ in 0..<5 {
             _ = try client.allocate(&shard)
             try client.delete(&shard)
@@ -55,7 +55,7 @@ import Transport
 
     @Test func `the end of a stream ends its allocation and closes its relay`() throws {
         var shard = try TestShard()
-        let client = try StreamClient(shard.address(.tcp))
+        let client = try ShardStream(shard.address(.tcp))
         _ = try client.allocate(&shard)
         client.connection.finish()
         try shard.work { $0.streams.count == 0 && $0.relays.count == 0 }
@@ -67,7 +67,7 @@ import Transport
 
     @Test func `an answer to the last request reaches a client that has ended its side already`() throws {
         var shard = try TestShard()
-        let client = try StreamClient(shard.address(.tcp))
+        let client = try ShardStream(shard.address(.tcp))
         try client.establish(&shard)
         client.send(try STUNMessage(STUNMessageType(.binding, .request), .random(using: &client.entropy)).encoded())
         client.connection.finish()
@@ -76,7 +76,7 @@ import Transport
 
     @Test func `turn 146: a stream that is no STUN is closed at once`() throws {
         var shard = try TestShard()
-        let client = try StreamClient(shard.address(.tcp))
+        let client = try ShardStream(shard.address(.tcp))
         client.send(Array(repeating: 0x80, count: 40))
         try client.waitForEnd(&shard)
         let count = shard.shard.drops[.brokenStream]
@@ -86,10 +86,10 @@ import Transport
     /// Otherwise ten thousand strangers hold 64 KiB each, for a promise of the rest.
     @Test func `without an allocation nobody makes the server keep a long message`() throws {
         var shard = try TestShard()
-        let stranger = try StreamClient(shard.address(.tcp))
+        let stranger = try ShardStream(shard.address(.tcp))
         stranger.send([0x40, 0, 0xFF, 0x00, 1, 2, 3, 4])
         try stranger.waitForEnd(&shard)
-        let client = try StreamClient(shard.address(.tcp))
+        let client = try ShardStream(shard.address(.tcp))
         _ = try client.allocate(&shard)
         let peer = try UDPClient(shard.address(.udp))
         try client.bind(0x4000, to: peer.address, &shard)
@@ -101,7 +101,7 @@ import Transport
 
     @Test func `one address has only so many streams`() throws {
         var shard = try TestShard { $0.streamsPerPrefix = 2 }
-        let clients = try (0..<3).map { _ in try StreamClient(shard.address(.tcp)) }
+        let clients = try (0..<3).map { _ in try ShardStream(shard.address(.tcp)) }
         try clients[2].waitForEnd(&shard)
         try clients[0].bind(&shard)
         try clients[1].bind(&shard)
@@ -109,7 +109,7 @@ import Transport
         #expect(count == 1)
         clients[0].connection.finish()
         try shard.work { $0.streams.count == 1 }
-        try StreamClient(shard.address(.tcp)).bind(&shard)
+        try ShardStream(shard.address(.tcp)).bind(&shard)
     }
 
     @Test func `a stream that says nothing is given up, one with an allocation is not`() throws {
@@ -117,7 +117,7 @@ import Transport
             $0.firstMessageTime = .milliseconds(50)
             $0.idleTime = .milliseconds(50)
         }
-        let (silent, talker) = (try StreamClient(shard.address(.tcp)), try StreamClient(shard.address(.tcp)))
+        let (silent, talker) = (try ShardStream(shard.address(.tcp)), try ShardStream(shard.address(.tcp)))
         _ = try talker.allocate(&shard)
         try silent.waitForEnd(&shard)
         let wait = MonotonicClock.now() + .milliseconds(100)
@@ -130,7 +130,7 @@ import Transport
 
     @Test func `a client that does not read loses media, and its memory is bounded`() throws {
         var shard = try TestShard { $0.streamQueueBytes = 16 * 1024 }
-        let client = try StreamClient(shard.address(.tcp))
+        let client = try ShardStream(shard.address(.tcp))
         let relayed = try client.allocate(&shard)
         let peer = try UDPClient(shard.address(.udp))
         try client.bind(0x4000, to: peer.address, &shard)
@@ -152,7 +152,7 @@ import Transport
             $0.streamQueueBytes = 4096
             $0.server.limits.bindingAnswers = RateLimit(perSecond: 1e6, burst: 1e6)
         }
-        let client = try StreamClient(shard.address(.tcp))
+        let client = try ShardStream(shard.address(.tcp))
         try client.establish(&shard)
         let request = try STUNMessage(STUNMessageType(.binding, .request), .random(using: &client.entropy)).encoded()
         let many = Array(repeatElement(request, count: 1000).joined())
@@ -167,7 +167,7 @@ import Transport
 
     @Test func `a stream whose TLS holds more than a turn's bytes is served once in each turn`() throws {
         var shard = try TestShard { TestShard.addTLS(to: &$0) }
-        let client = try StreamClient(shard.address(.tls), isSecure: true)
+        let client = try ShardStream(shard.address(.tls), isSecure: true)
         try client.establish(&shard)
         let request = try STUNMessage(STUNMessageType(.binding, .indication), .random(using: &client.entropy)).encoded()
         let many = Array(repeatElement(request, count: 3000).joined())
@@ -183,7 +183,7 @@ import Transport
 
     @Test func `stopping ends the streams and then the shard`() throws {
         var shard = try TestShard()
-        let client = try StreamClient(shard.address(.tcp))
+        let client = try ShardStream(shard.address(.tcp))
         try client.bind(&shard)
         #expect(shard.shard.mailbox.push(.stop))
         try client.waitForEnd(&shard)

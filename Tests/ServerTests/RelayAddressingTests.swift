@@ -11,7 +11,11 @@ import Testing
         candidate("eth0", "2001:db8::5", isDefault: true),
     ]
 
-    private static func candidate(_ interface: String, _ address: String, isDefault: Bool = false) -> RelayAddressing.Candidate {
+    private static func candidate(
+        _ interface: String,
+        _ address: String,
+        isDefault: Bool = false
+    ) -> RelayAddressing.Candidate {
         .init(interface: interface, address: IPAddress(address) ?? .unspecified(.ipv4), isDefaultSource: isDefault)
     }
 
@@ -36,14 +40,22 @@ import Testing
 
     @Test func `an external address may name its local one`() throws {
         let addressing = try choose(
-            machine, "--relay-ip", "172.17.0.1", "--relay-ip", "10.0.0.5", "--external-ip", "198.51.100.8/10.0.0.5"
+            machine,
+            "--relay-ip",
+            "172.17.0.1",
+            "--relay-ip",
+            "10.0.0.5",
+            "--external-ip",
+            "198.51.100.8/10.0.0.5"
         )
         #expect(addressing.choices.map(\.external.description) == ["172.17.0.1", "198.51.100.8"])
     }
 
     @Test func `an external address that fits nothing is an error`() {
         #expect(
-            throws: UsageError("'--external-ip 198.51.100.8/10.9.9.9' fits none of the relay addresses, which are: 10.0.0.5, 2001:db8::5.")
+            throws: UsageError(
+                "'--external-ip 198.51.100.8/10.9.9.9' fits none of the relay addresses, which are: 10.0.0.5, 2001:db8::5."
+            )
         ) { try choose(machine, "--external-ip", "198.51.100.8/10.9.9.9") }
     }
 

@@ -12,22 +12,72 @@ import Testing
 
     @Test func `without options the defaults are safe`() throws {
         let options = try options()
-        #expect([options.turnPort, options.turnsPort, options.httpsPort, options.httpPort] == [3478, 5349, 8443, 8080])
+        #expect(
+            [options.turnPort, options.turnsPort, options.httpsPort, options.httpPort] == [3478, 5349, 8443, 8080]
+        )
         #expect(options.relayPorts == 49152...65535)
-        #expect(options.allowedPeers.isEmpty && options.users.isEmpty && options.apiKeys.isEmpty && options.origins.isEmpty)
+        #expect(
+            options.allowedPeers.isEmpty && options.users.isEmpty && options.apiKeys.isEmpty && options.origins.isEmpty
+        )
         #expect(options.advertiseTLS == .auto)
         #expect(options.logAddresses == .truncated)
     }
 
     @Test func `every option arrives`() throws {
         let options = try options(
-            "--listen", "192.0.2.1", "--listen", "::1", "--turn-port=1", "--turns-port", "0", "--https-port", "443",
-            "--http-port", "0", "--state", "/s", "--cert", "c", "--key", "k", "--public-host", "h", "--realm", "r",
-            "--advertise-tls", "always", "--relay-ip", "192.0.2.1", "--external-ip", "198.51.100.1/192.0.2.1",
-            "--relay-ports", "20000-20999", "--allow-peer", "10.0.0.0/8", "--deny-peer", "10.1.0.0/16", "--user-quota", "5",
-            "--total-quota", "6", "--user", "a:b:c", "--api-key", "0123456789abcdef", "--origin", "https://example.org/",
-            "--metrics-from", "10.0.0.9", "--threads", "2", "--log-level", "debug", "--log-format", "json",
-            "--log-addresses", "hidden"
+            "--listen",
+            "192.0.2.1",
+            "--listen",
+            "::1",
+            "--turn-port=1",
+            "--turns-port",
+            "0",
+            "--https-port",
+            "443",
+            "--http-port",
+            "0",
+            "--state",
+            "/s",
+            "--cert",
+            "c",
+            "--key",
+            "k",
+            "--public-host",
+            "h",
+            "--realm",
+            "r",
+            "--advertise-tls",
+            "always",
+            "--relay-ip",
+            "192.0.2.1",
+            "--external-ip",
+            "198.51.100.1/192.0.2.1",
+            "--relay-ports",
+            "20000-20999",
+            "--allow-peer",
+            "10.0.0.0/8",
+            "--deny-peer",
+            "10.1.0.0/16",
+            "--user-quota",
+            "5",
+            "--total-quota",
+            "6",
+            "--user",
+            "a:b:c",
+            "--api-key",
+            "0123456789abcdef",
+            "--origin",
+            "https://example.org/",
+            "--metrics-from",
+            "10.0.0.9",
+            "--threads",
+            "2",
+            "--log-level",
+            "debug",
+            "--log-format",
+            "json",
+            "--log-addresses",
+            "hidden"
         )
         #expect(options.listen == [IPAddress("192.0.2.1"), IPAddress("::1")].compactMap { $0 })
         #expect([options.turnPort, options.turnsPort, options.httpsPort, options.httpPort] == [1, 0, 443, 0])
@@ -47,7 +97,10 @@ import Testing
         (["--listen", "nowhere"], "'nowhere' is not right for '--listen': it takes an IPv4 or IPv6 address."),
         (["--cert", "c"], "'--cert' needs '--key FILE' beside it."),
         (["--key", "k"], "'--key' needs '--cert FILE' beside it."),
-        (["--https-port", "3478"], "'--turn-port' and '--https-port' are both 3478: give each service a port of its own."),
+        (
+            ["--https-port", "3478"],
+            "'--turn-port' and '--https-port' are both 3478: give each service a port of its own."
+        ),
         (
             ["--turn-port", "50000"],
             "'--turn-port' is 50000, which lies within '--relay-ports': choose ranges that do not overlap."
@@ -55,9 +108,15 @@ import Testing
         (["--turn-port", "0"], "'0' is not right for '--turn-port': it takes a whole number from 1 to 65535."),
         (["--relay-ports", "9-8"], "'9-8' is not right for '--relay-ports': it takes FIRST-LAST within 1024-65535."),
         (["--user", "name"], "'name' is not right for '--user': it takes NAME:PASSWORD."),
-        (["--allow-peer", "10/8"], "'10/8' is not right for '--allow-peer': it takes an address range such as 10.0.0.0/8."),
+        (
+            ["--allow-peer", "10/8"],
+            "'10/8' is not right for '--allow-peer': it takes an address range such as 10.0.0.0/8."
+        ),
         (["--api-key", "short"], "'--api-key' takes at least 16 characters: make one with 'openssl rand -hex 16'."),
-        (["--origin", "example.org"], "'example.org' is not right for '--origin': it takes an origin such as https://example.org."),
+        (
+            ["--origin", "example.org"],
+            "'example.org' is not right for '--origin': it takes an origin such as https://example.org."
+        ),
         (["--log-level", "loud"], "'loud' is not right for '--log-level': it takes debug, info, warning or error."),
         (["--log-format", "x"], "'x' is not right for '--log-format': it takes one of human, json."),
         (["--realm", "a\"b"], "'--realm' takes at most 127 printable ASCII characters without quotes or backslashes."),

@@ -154,7 +154,7 @@ final class UDPClient: TestClient {
 }
 
 /// A TCP or TLS client.
-final class StreamClient: TestClient {
+final class ShardStream: TestClient {
     var connection: StreamConnection
     var nonce: [UInt8] = []
     var entropy = Entropy.system
