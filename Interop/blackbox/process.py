@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import stat
+import time
 
 from support import server, sockets, stun, websocket
 from support.results import eventually
@@ -85,6 +86,24 @@ def ends_on_sigterm(place):
             assert (code := client.close_code()) == 1001, f"the WebSocket was closed with {code}, expected 1001"
             client.drop()
         assert (code := floe.process.wait(15)) == 0, f"the process ended with code {code}, expected 0"
+
+
+def ends_at_once_when_asked_twice(place):
+    with place.floe() as floe:
+        mute, _ = place.join("mute")
+        floe.process.terminate()
+        time.sleep(0.2)
+        begun = time.monotonic()
+        floe.process.terminate()
+        assert (code := floe.process.wait(15)) == 1, f"the process ended with code {code}, expected 1"
+        assert time.monotonic() - begun < 1, "the second signal did not end it at once"
+        mute.drop()
+
+
+def shared_state(place):
+    with place.floe() as floe:
+        done = place.run_floe("serve", "--state", floe.state, *COMMON)
+        assert done.returncode == 2 and "another server" in sentence(done.stderr), f"{done.returncode}: {done.stderr!r}"
 
 
 def reloads_certificate(place):
@@ -168,6 +187,8 @@ def tests(place):
                                ("--realm", "--realm"), ("9-5", "--relay-ports", "9-5")):
         yield f"{' '.join(options)}: one sentence, code 2", refuses, place, expected, *options
     yield "SIGTERM: WebSockets get 1001, code 0", ends_on_sigterm, place
+    yield "SIGTERM twice: the end at once, code 1", ends_at_once_when_asked_twice, place
+    yield "a second server on the same state: one sentence, code 2", shared_state, place
     yield "SIGHUP: new certificate, WebSockets stay; a bad one changes nothing", reloads_certificate, place
     yield "SIGKILL: starts again on its state", survives_sigkill, place
     yield "floe credentials prints what an allocation accepts", prints_credentials, place

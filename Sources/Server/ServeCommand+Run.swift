@@ -12,6 +12,7 @@ extension ServeCommand {
         do throws(SystemError) {
             // Before the first thread: threads inherit which signals are blocked.
             let signals = try SignalWatcher()
+            DescriptorLimit.raise()
             let poller = try Poller()
             try poller.add(signals.descriptor, token: 0, interest: .read)
             let format = options.logFormat ?? (Console.isErrorTerminal ? .human : .json)

@@ -65,7 +65,10 @@ struct WebRouter {
         case "/healthz": response = .init(.ok, text: "ok\n")
         case "/metrics": response = metricsPage(request, origin, metrics)
         case "/turn": response = credentials(request, own, unixSeconds)
-        default: response = assets.response(to: request) ?? .init(.notFound, text: "There is nothing here.\n")
+        default:
+            response =
+                Self.withoutJoining(request) ?? assets.response(to: request)
+                ?? .init(.notFound, text: "There is nothing here.\n")
         }
         return .respond(finish(response, own))
     }
@@ -80,6 +83,20 @@ struct WebRouter {
             }
         }
         return .openSignaling(host: own?.host)
+    }
+
+    /// The page may be told to enter a room at once, camera and microphone on; another site's link may not say so.
+    ///
+    /// Such a request is led to the same page without that: the person then presses the button, or does not.
+    private static func withoutJoining(_ request: HTTPRequest) -> HTTPResponse? {
+        guard request.target.path == "/", request.target.queryItems.contains(where: { $0.name == "join" }),
+            let site = request.headers["Sec-Fetch-Site"], site != "none", site != "same-origin"
+        else { return nil }
+        let rest = (request.target.query ?? "").split(separator: "&").filter { pair in
+            PercentEncoding.decode(pair.prefix { $0 != "=" }, plusIsSpace: true) != "join"
+        }
+        let location = rest.isEmpty ? "/" : "/?" + rest.joined(separator: "&")
+        return .init(.found, headers: ["Location": location, "Cache-Control": "no-store"])
     }
 
     private func metricsPage(

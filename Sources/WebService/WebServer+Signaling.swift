@@ -71,7 +71,8 @@ extension WebServer {
         case .left(let peerID, let reason):
             logger.info("Left.", ["signaling.peer": .text(peerID), "signaling.reason": .text(reason.rawValue)])
         case .refused(let connection, let code):
-            logger.info(
+            // Not louder: whoever can connect could fill the log, and the errors are counted.
+            logger.debug(
                 "Signaling message refused.",
                 ["signaling.client": client(connection), "signaling.error": .text(code.rawValue)]
             )

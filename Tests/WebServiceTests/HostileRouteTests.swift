@@ -56,4 +56,21 @@ struct HostileRouteTests {
     func `a stranger's name for loopback gets no page`(host: String) throws {
         #expect(try Self.answer("/", host: host).status == .misdirectedRequest)
     }
+
+    @Test(arguments: [
+        ("/?room=r&join=1", "/?room=r"), ("/?join=1", "/"), ("/?jo%69n=1&room=r&name=A+B", "/?room=r&name=A+B"),
+        ("/?join=0&join=1&x", "/?x"),
+    ])
+    func `a link of another site lets nobody in without a click`(target: String, location: String) throws {
+        for site in ["cross-site", "same-site"] {
+            let response = try Self.answer(target, ["Sec-Fetch-Site": site])
+            #expect(response.status == .found)
+            #expect(response.headers["Location"] == location)
+        }
+        for site in ["none", "same-origin"] {
+            #expect(try Self.answer(target, ["Sec-Fetch-Site": site]).status == .ok)
+        }
+        #expect(try Self.answer(target).status == .ok)
+        #expect(try Self.answer("/?room=r", ["Sec-Fetch-Site": "cross-site"]).status == .ok)
+    }
 }
