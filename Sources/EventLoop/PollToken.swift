@@ -23,5 +23,7 @@ public struct PollToken: Hashable, Sendable {
     }
 
     /// The token as the poller's number: 8 bits of kind, 32 of generation, 24 of index.
-    public var bits: UInt64 { UInt64(kind) &<< 56 | UInt64(handle.generation) &<< 24 | UInt64(handle.index & 0xFF_FFFF) }
+    public var bits: UInt64 {
+        UInt64(kind) &<< 56 | UInt64(handle.generation) &<< 24 | UInt64(handle.index & 0xFF_FFFF)
+    }
 }
