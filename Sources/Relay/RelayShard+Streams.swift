@@ -29,7 +29,7 @@ extension RelayShard {
     }
 
     /// Looks away from a listener until `resumeListeners`: it would be readable in every turn, for nothing.
-    private mutating func pause(_ listener: SlotHandle) {
+    mutating func pause(_ listener: SlotHandle) {
         guard let descriptor = streamListeners.read(listener, { $0.socket.descriptor }) else { return }
         guard (try? poller.modify(descriptor, token: Self.token(.streamListener, listener), interest: [])) != nil
         else { return }

@@ -112,6 +112,21 @@ import Transport
         try ShardStream(shard.address(.tcp)).bind(&shard)
     }
 
+    @Test func `a listener that was looked away from takes connections again after the next report`() throws {
+        var shard = try TestShard { $0.listeners.removeFirst() }
+        _ = try shard.shard.turn(until: .zero)
+        let listener = try #require(shard.shard.streamListeners.handles.first)
+        shard.shard.pause(listener)
+        let client = try StreamClient(shard.address(.tcp))
+        let start = MonotonicClock.now()
+        let isIdle = try shard.shard.turn(until: start + .milliseconds(50))
+        let streams = shard.shard.streams.count
+        #expect(isIdle && streams == 0)
+        // Neither did the loop turn in vain.
+        #expect(MonotonicClock.now() - start >= .milliseconds(50))
+        try client.bind(&shard)
+    }
+
     @Test func `a stream that says nothing is given up, one with an allocation is not`() throws {
         var shard = try TestShard {
             $0.firstMessageTime = .milliseconds(50)
