@@ -12,8 +12,6 @@ struct WebConnection: ~Copyable {
         case webSocket(WebSocketConnection)
     }
 
-    /// How long the other end has to end its side, once it was sent everything.
-
     var stream: StreamConnection
     var stage: Stage
     let remote: SocketAddress

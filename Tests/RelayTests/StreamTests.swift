@@ -117,7 +117,7 @@ import Transport
         _ = try shard.shard.turn(until: .zero)
         let listener = try #require(shard.shard.streamListeners.handles.first)
         shard.shard.pause(listener)
-        let client = try StreamClient(shard.address(.tcp))
+        let client = try ShardStream(shard.address(.tcp))
         let start = MonotonicClock.now()
         let isIdle = try shard.shard.turn(until: start + .milliseconds(50))
         let streams = shard.shard.streams.count
