@@ -22,7 +22,8 @@ extension WebServer {
                 let isTaken = connections.update(handle) { connection -> Bool? in
                     // Where many do not read, those go first who have left more than a few messages waiting.
                     guard mayWait || connection.queuedBytes < Self.smallQueueBytes else { return false }
-                    return connection.stage.withWebSocket { $0.send(text: text) }
+                    // One that is closing takes no more messages, which says nothing about its reading.
+                    return connection.stage.withWebSocket { $0.isOpen ? $0.send(text: text) : true }
                 }
                 account(handle)
                 if (isTaken ?? nil) == false {
