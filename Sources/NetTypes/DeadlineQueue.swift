@@ -28,6 +28,10 @@ public struct DeadlineQueue<Token: Sendable>: Sendable {
         }
     }
 
+    /// Forgets all tokens; the memory is kept for the next ones.
+    @inlinable
+    public mutating func removeAll() { heap.removeAll(keepingCapacity: true) }
+
     /// Takes the token with the earliest deadline, if that is not after `now`.
     @inlinable
     public mutating func pop(at now: Instant) -> Token? {

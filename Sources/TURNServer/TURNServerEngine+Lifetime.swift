@@ -65,7 +65,7 @@ extension TURNServerEngine {
 
     private mutating func dropStaleTimers() {
         guard timers.count > 2 * allocations.count + Self.staleTimers || allocations.count == 0 else { return }
-        timers = DeadlineQueue()
+        timers.removeAll()
         for handle in allocations.handles {
             if let deadline = allocations.read(handle, { $0.deadline }) ?? nil { timers.push(handle, at: deadline) }
         }

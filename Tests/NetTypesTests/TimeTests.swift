@@ -47,6 +47,17 @@ import Testing
         }
     }
 
+    @Test func `a deadline queue that was emptied gives only what came later`() {
+        var queue = DeadlineQueue<UInt64>()
+        for token in 0..<10 as Range<UInt64> { queue.push(token, at: Instant(nanoseconds: token)) }
+        queue.removeAll()
+        #expect(queue.count == 0)
+        #expect(queue.earliest == nil)
+        queue.push(99, at: Instant(nanoseconds: 5))
+        #expect(queue.pop(at: .distantFuture) == 99)
+        #expect(queue.pop(at: .distantFuture) == nil)
+    }
+
     @Test func `seeded entropy repeats and the system's does not`() {
         var (one, two) = (Entropy.seeded(7), Entropy.seeded(7))
         #expect(one.bytes(33) == two.bytes(33))
