@@ -141,6 +141,8 @@ import WebSocket
         let client = try web.signaling()
         try client.send(text: String(repeating: "a", count: 70_000))
         #expect(try client.closeCode() == .messageTooBig)
+        // It was not cut off as one that does not read: a reset could have overtaken the close.
+        #expect(try web.http().get("/metrics").text.contains("floe_http_drops_total{reason=\"slowReader\"} 0\n"))
     }
 
     // MARK: Handshakes that are refused
