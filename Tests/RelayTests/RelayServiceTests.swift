@@ -24,8 +24,8 @@ import Transport
         let codes = try clients.map { try $0.request(.allocate, [.requestedTransport]).code }
         #expect(codes == Array(repeating: 0, count: 4) + Array(repeating: 486, count: 20))
         #expect(eventually { relay.service.snapshot.allocations == 4 })
-        let engines = relay.service.snapshot.engines
-        #expect(engines.count == 2 && engines.allSatisfy { $0.errors(401) > 0 })
+        #expect(relay.service.snapshot.engines.count == 2)
+        #expect(eventually { relay.service.snapshot.engines.allSatisfy { $0.errors(401) > 0 } })
         // Another user has a quota of his own, and what one shard gives back another can give out.
         #expect(try relay.client(user: "bob").request(.allocate, [.requestedTransport]).code == 0)
         for client in clients[..<4] { #expect(try client.request(.refresh, [.lifetime(0)]).code == 0) }
@@ -150,6 +150,12 @@ import Transport
     }
 }
 
+/// How many sockets and reserved descriptors the process has; the runtime opens timers of its own when it likes.
 private func descriptorCount() throws -> Int {
-    try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count
+    let folder = "/proc/self/fd/"
+    return try FileManager.default.contentsOfDirectory(atPath: folder).count { name in
+        // The descriptor that lists the folder is gone by now.
+        let target = (try? FileManager.default.destinationOfSymbolicLink(atPath: folder + name)) ?? ""
+        return target.hasPrefix("socket:") || target == "/dev/null"
+    }
 }
