@@ -21,7 +21,8 @@ extension RelayShard {
             switch Self.receive(packets, index, from: client, &engine, at: now) {
             case .relay(let transmit): relayPacket(index, transmit)
             case .accepted: drainEngine(at: now)
-            case .ignored: break
+            // Only streams are handed over.
+            case .ignored, .handOver: break
             }
         }
     }

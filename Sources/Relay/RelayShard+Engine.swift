@@ -46,7 +46,12 @@ extension RelayShard {
         case .closeRelay(let token):
             // What is queued for the socket must go before its number goes to another one.
             flushDatagrams(keepingPackets: true)
-            _ = relays.remove(SlotHandle(bits: token))
+            if relays.remove(SlotHandle(bits: token)) == nil { _ = relayListeners.remove(Self.listener(token)) }
+        case .openListener(let request): openRelayListener(request, at: now)
+        case .connectPeer(let request): connectPeer(request, at: now)
+        case .joinPeer(let id, let client): joinPeer(id, client, at: now)
+        case .closePeer(let id):
+            if let handle = peersByID[id] { closePeer(handle, at: now) }
         case .allocationCreated(let summary):
             countAllocation(of: summary.client, 1)
             logger.info(

@@ -33,6 +33,7 @@ enum RelaySetup {
         server.limits.allocationsPerUser = options.userQuota
         server.limits.allocations = options.totalQuota
         server.acceptsLegacyChannels = options.acceptsLegacyChannels
+        server.relaysTCP = options.relaysTCP
         server.software = "Floe \(Floe.version)"
         let listeners = listening.addresses.flatMap { ip -> [RelayConfiguration.Listener] in
             let plain = SocketAddress(ip, port: options.turnPort)

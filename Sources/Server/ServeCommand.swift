@@ -98,6 +98,10 @@ public enum ServeCommand {
                         "legacy-channels",
                         help: "accept the channel numbers of RFC 5766 (0x5000 and up), which RFC 8656 reserves"
                     ),
+                    OptionSpecification(
+                        "tcp-relay",
+                        help: "let clients relay TCP connections with peers (RFC 6062), on --relay-ports"
+                    ),
                     OptionSpecification("user-quota", "N", standard: "100", help: "allocations that one user may have"),
                     OptionSpecification("total-quota", "N", standard: "10000", help: "allocations in all"),
                 ]

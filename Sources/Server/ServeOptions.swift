@@ -107,6 +107,8 @@ public struct ServeOptions: Sendable {
     public var deniedPeers: [IPPrefix]
     /// Whether clients may use the channel numbers of RFC 5766.
     public var acceptsLegacyChannels: Bool
+    /// Whether clients may have relayed TCP addresses.
+    public var relaysTCP: Bool
     /// Allocations that one user may have.
     public var userQuota: Int
     /// Allocations in all.
@@ -175,6 +177,7 @@ public struct ServeOptions: Sendable {
         allowedPeers = try arguments.values("allow-peer", prefix)
         deniedPeers = try arguments.values("deny-peer", prefix)
         acceptsLegacyChannels = arguments.has("legacy-channels")
+        relaysTCP = arguments.has("tcp-relay")
         userQuota = try arguments.number("user-quota", in: 1...1_000_000) ?? 100
         totalQuota = try arguments.number("total-quota", in: 1...1_000_000) ?? 10_000
         users = try arguments.values("user", "NAME:PASSWORD")

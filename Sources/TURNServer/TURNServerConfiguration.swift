@@ -20,6 +20,10 @@ public struct TURNServerConfiguration: Sendable {
     public var software: String?
     /// Whether the driver can send datagrams that must not be fragmented; if not, DONT-FRAGMENT is unknown to the server.
     public var supportsDontFragment = true
+    /// Whether clients may have relayed TCP addresses (RFC 6062); if not, a request for one gets 442.
+    ///
+    /// Off by default: browsers do not use them, and they let a user connect to any TCP service that the gate admits.
+    public var relaysTCP = false
     /// Whether an Allocate request that names no address family gets one of the client's own.
     ///
     /// Departure: RFC 8656 §7.2 wants IPv4 then. Browsers never name a family, so IPv6-only hosts need this; off by default.
@@ -76,6 +80,14 @@ public struct TURNServerLimits: Sendable {
     public var permissionsPerAllocation = 256
     /// Channels of one allocation (508).
     public var channelsPerAllocation = 256
+    /// TCP connections with peers of one allocation, those that are being made included (508).
+    public var connectionsPerAllocation = 64
+    /// TCP connections with peers of one shard (508).
+    public var connections = 10_000
+    /// TCP connections to peers that may fail or be under way, for the clients of one /32 or /64 (508).
+    ///
+    /// Each Connect request takes a unit, which a success gives back: what is left is the pace of a port scan.
+    public var failedConnects = RateLimit(perSecond: 0.5, burst: 60)
     /// Bytes of payload that one allocation relays in each second, both directions together; `nil` for no limit.
     ///
     /// It also bounds what two servers can do whose relays were bound to each other (RFC 8656 §21.1.7).

@@ -32,6 +32,10 @@ public enum TURNServerDrop: String, DropReason {
     case deadRelay
     /// The allocation has no relayed address of the peer's family.
     case wrongFamily
+    /// Datagrams for an allocation whose relayed addresses speak TCP.
+    case wrongTransport
+    /// More TCP connections from peers than the allocation or the shard may have.
+    case tooManyConnections
     /// A payload that does not fit into one datagram or message.
     case payloadTooLarge
     /// The allocation has relayed as many bytes as it may for now.
