@@ -1,6 +1,7 @@
 import Bytes
 import Diagnostics
 import NetTypes
+import TURN
 import TURNServer
 import Transport
 
@@ -46,6 +47,18 @@ extension RelayShard {
             case .stream(let handle, let result): finishWrite(result, handle)
             }
         }
+    }
+
+    /// Tells clients what ICMP says about their datagrams; a few in one turn, the rest in the next.
+    mutating func receiveErrors(_ relay: SlotHandle, at now: Instant) {
+        guard let (name, id) = relays.read(relay, { ($0.socket.handle, $0.id) }) else { return }
+        for _ in 0..<16 {
+            guard let error = name.nextICMPError() else { break }
+            guard error.isICMP else { continue }
+            let report = ICMPReport(type: error.type, code: error.code, errorData: error.mtu)
+            engine.receiveICMP(report, relay: id, destination: error.destination, at: now)
+        }
+        drainEngine(at: now)
     }
 
     // These two take the shard's parts one by one: a span of one part would otherwise bar access to all others.

@@ -93,6 +93,7 @@ extension RelayShard {
     private mutating func openRelay(_ request: RelayRequest, at now: Instant) {
         var options = UDPSocket.Options()
         options.pathMTUDiscovery = .fragment
+        options.reportsErrors = true
         options.receiveBufferBytes = configuration.relayBufferBytes
         do throws(SocketError) {
             let socket = try UDPSocket(boundTo: request.local, options: options)

@@ -195,7 +195,9 @@ struct RelayShard: ~Copyable {
         let token = PollToken(bits: event.token)
         switch Kind(rawValue: token.kind) {
         case .udpListener: receiveFromClients(token.handle, at: now)
-        case .relay: receiveFromPeers(token.handle, at: now)
+        case .relay:
+            if event.isBroken { receiveErrors(token.handle, at: now) }
+            receiveFromPeers(token.handle, at: now)
         case .stream: serveStream(token.handle, event, at: now)
         case .streamListener: acceptStreams(token.handle, at: now)
         case .mailbox: obey(at: now)

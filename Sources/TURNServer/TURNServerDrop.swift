@@ -36,6 +36,8 @@ public enum TURNServerDrop: String, DropReason {
     case wrongTransport
     /// More TCP connections from peers than the allocation or the shard may have.
     case tooManyConnections
+    /// An ICMP message of a kind that clients are not told of.
+    case unreportedICMP
     /// A payload that does not fit into one datagram or message.
     case payloadTooLarge
     /// The allocation has relayed as many bytes as it may for now.

@@ -189,8 +189,8 @@ public struct DatagramSendBatch: ~Copyable {
                 return
             }
             errors.count(error)
-            // A refusal is that of an earlier datagram, and told only once: this one has not been tried yet.
-            if error == .connectionRefused, !isRetry {
+            // It may be the error of an earlier datagram, told only once: this one has not been tried yet.
+            if error.mayBeEarlier, !isRetry {
                 isRetry = true
             } else {
                 next += 1
