@@ -38,7 +38,7 @@ extension RelayShard {
         }
     }
 
-    static let responseBytes = 2048
+    static var responseBytes: Int { TURNServerEngine.maximumResponseByteCount }
 
     private mutating func perform(_ event: TURNServerEvent, at now: Instant) {
         switch event {

@@ -99,6 +99,18 @@ public enum ServeCommand {
                         help: "accept the channel numbers of RFC 5766 (0x5000 and up), which RFC 8656 reserves"
                     ),
                     OptionSpecification(
+                        "nat-discovery",
+                        "FIRST/SECOND",
+                        repeats: true,
+                        help: "two addresses of this machine from which NAT behaviour is discovered (RFC 5780)"
+                    ),
+                    OptionSpecification(
+                        "nat-discovery-port",
+                        "PORT",
+                        standard: "3479",
+                        help: "the second port of NAT behaviour discovery"
+                    ),
+                    OptionSpecification(
                         "tcp-relay",
                         help: "let clients relay TCP connections with peers (RFC 6062), on --relay-ports"
                     ),

@@ -12,6 +12,10 @@ public struct TURNServerConfiguration: Sendable {
     public var relayPorts: ClosedRange<UInt16> = 49152...65535
     /// Peers that may be reached.
     public var gate: PeerAddressGate
+    /// Where NAT behaviour can be discovered (RFC 5780): at most one entry for each family.
+    ///
+    /// Without any, CHANGE-REQUEST is an unknown attribute.
+    public var discovery: [DiscoveryAddresses] = []
     /// How long things live.
     public var lifetimes = TURNServerLifetimes()
     /// What one client, one user and all together may take.
@@ -98,7 +102,9 @@ public struct TURNServerLimits: Sendable {
     public var unauthenticatedAnswers = RateLimit(perSecond: 200, burst: 1000)
     /// Answers to Binding requests from one /32 or /64.
     public var bindingAnswers = RateLimit(perSecond: 200, burst: 1000)
-    /// How many source prefixes a shard tells apart for these two limits; memory is 24 bytes for each.
+    /// Binding responses to one /32 or /64 from another address or port than was asked, or to another port, or padded.
+    public var discoveryAnswers = RateLimit(perSecond: 5, burst: 50)
+    /// How many source prefixes a shard tells apart for each of these limits; memory is 24 bytes for each.
     public var limitedPrefixes = 16_384
     /// How long a port rests before another allocation gets it, as long as others are free.
     public var portRest: TimeSpan = .seconds(30)
@@ -119,6 +125,8 @@ public enum TURNServerConfigurationError: Error, Hashable, Sendable, CustomStrin
     case mixedFamilies(RelayAddress)
     /// Two relay addresses are the same on this host or to peers.
     case repeatedRelayAddress(IPAddress)
+    /// The two addresses or the two ports of NAT behaviour discovery are the same, or of two families.
+    case badDiscovery(DiscoveryAddresses)
     /// The port range touches the well-known ports.
     case wellKnownPorts(ClosedRange<UInt16>)
     /// The realm is empty or too long.
@@ -140,6 +148,8 @@ public enum TURNServerConfigurationError: Error, Hashable, Sendable, CustomStrin
         case .mixedFamilies(let relay):
             "relay address \(relay.local) cannot be known as \(relay.external): use two addresses of one family"
         case .repeatedRelayAddress(let ip): "relay address \(ip) is given twice: name each address once"
+        case .badDiscovery(let pair):
+            "NAT discovery with \(pair.first.external) and \(pair.second.external), ports \(pair.firstPort) and \(pair.secondPort), cannot work: use two addresses of one family and two ports"
         case .wellKnownPorts(let range):
             "relay ports \(range.lowerBound)-\(range.upperBound) include ports below 1024: use 49152-65535 or another range above"
         case .badRealm: "the realm must have 1 to 127 characters: use the server's domain name"
@@ -166,6 +176,7 @@ extension TURNServerConfiguration {
                 guard seen.insert(ip).inserted else { throw .repeatedRelayAddress(ip) }
             }
         }
+        for pair in discovery where !pair.isUsable { throw .badDiscovery(pair) }
         guard relayPorts.lowerBound >= 1024 else { throw .wellKnownPorts(relayPorts) }
         guard (1...127).contains(credentials.realm.count), credentials.realm.utf8.count <= 509 else { throw .badRealm }
         let name = software ?? ""

@@ -14,6 +14,8 @@ public enum TURNServerDrop: String, DropReason {
     case unexpectedClass
     /// Too many answers to Binding requests from this prefix.
     case bindingRateLimit
+    /// Too many answers to this prefix from elsewhere, or to elsewhere (RFC 5780).
+    case discoveryRateLimit
     /// Too many answers to unauthenticated requests from this prefix.
     case unauthenticatedRateLimit
     /// The same Allocate request again while the first one waits for its relay socket.

@@ -117,11 +117,14 @@ extension TURNServerEngine {
         at now: Instant
     ) -> ClientDisposition {
         guard bindings.take(responder.client.remote.ip, at: now) else { return ignore(.bindingRateLimit) }
+        let discovery = discovery(for: responder.client)
+        let known = discovery == nil ? known : known.union(Self.discoveryAttributes)
         let unknown = request.unknownRequiredAttributes(known: known)
         guard unknown.isEmpty else {
             fail(responder, .unknownAttribute, unknown: unknown)
             return .accepted
         }
+        if let (addresses, corner) = discovery { return discover(request, responder, addresses, corner, at: now) }
         succeed(responder) { $0.append(.xorMappedAddress, xored: responder.client.remote, into: &$1) }
         return .accepted
     }

@@ -37,6 +37,7 @@ public struct TURNServerEngine: ~Copyable {
     var counters = Counters()
     var unauthenticated: PrefixLimiter
     var bindings: PrefixLimiter
+    var discoveries: PrefixLimiter
     var weakEntropy: Entropy
     var unixSeconds: UInt64
 
@@ -85,6 +86,11 @@ public struct TURNServerEngine: ~Copyable {
         connections = PeerConnections(limit: limits.connections)
         let places = configuration.relaysTCP ? limits.limitedPrefixes : 1
         connects = PrefixLimiter(limits.failedConnects, places: places, seed: entropy.next())
+        discoveries = PrefixLimiter(
+            limits.discoveryAnswers,
+            places: configuration.discovery.isEmpty ? 1 : limits.limitedPrefixes,
+            seed: entropy.next()
+        )
     }
 
     /// Tells the time of day, in seconds since 1970; to be called about once a second.
@@ -121,7 +127,7 @@ public struct TURNServerEngine: ~Copyable {
     }
 
     /// How many bytes a response has at most.
-    public static var maximumResponseByteCount: Int { responseRoom }
+    public static var maximumResponseByteCount: Int { responseRoom + maximumPadding }
 
     /// Takes the oldest event that was not taken yet.
     public mutating func pollEvent() -> TURNServerEvent? {
