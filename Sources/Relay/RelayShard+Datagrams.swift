@@ -39,10 +39,11 @@ extension RelayShard {
             switch Self.frame(&packets, index, from: id, &engine, &streams, softLimit, at: now) {
             case .none: break
             case .datagram(let client, let bytes):
-                guard let route = route(to: client) else {
+                guard var route = route(to: client) else {
                     drops.count(.noRoute)
                     continue
                 }
+                route.trafficClass = relayedTrafficClass(of: index)
                 enqueue(packet: index, bytes, route)
             case .stream(let handle, let result): finishWrite(result, handle)
             }
@@ -108,7 +109,17 @@ extension RelayShard {
         guard let name = relaySocket(for: transmit) else { return }
         let start = packets.payloadRange(of: index).lowerBound
         let bytes = start + transmit.payload.lowerBound..<start + transmit.payload.upperBound
-        enqueue(packet: index, bytes, DatagramRoute(name, to: transmit.destination))
+        var route = DatagramRoute(name, to: transmit.destination)
+        route.trafficClass = relayedTrafficClass(of: index)
+        enqueue(packet: index, bytes, route)
+    }
+
+    /// The DSCP and ECN bits that a relayed datagram takes along (turn 147).
+    ///
+    /// Departure: those of network control (CS6 and CS7) become Best Effort. They are for routers among themselves.
+    private func relayedTrafficClass(of index: Int) -> UInt8 {
+        let value = packets.trafficClass(of: index)
+        return value >= 0xC0 ? value & 3 : value
     }
 
     /// Relays what came in a client's stream: copied, for the stream's buffer does not outlive the turn.

@@ -129,6 +129,7 @@ struct RelayShard: ~Copyable {
     private mutating func openUDP(_ address: SocketAddress) throws {
         var options = UDPSocket.Options()
         options.reusesPort = true
+        options.reportsTrafficClass = configuration.copiesTrafficClass
         options.receiveBufferBytes = configuration.listenerBufferBytes
         options.sendBufferBytes = configuration.listenerBufferBytes
         let socket = try UDPSocket(boundTo: address, options: options)

@@ -34,6 +34,10 @@ enum RelaySetup {
         server.limits.allocations = options.totalQuota
         server.acceptsLegacyChannels = options.acceptsLegacyChannels
         server.relaysTCP = options.relaysTCP
+        server.answersRFC3489 = options.answersRFC3489
+        if !options.alternateServers.isEmpty {
+            server.redirection = TURNServerRedirection(to: options.alternateServers)
+        }
         server.discovery = try discovery(options, machine, listening)
         server.software = "Floe \(Floe.version)"
         let listeners = listening.addresses.flatMap { ip -> [RelayConfiguration.Listener] in

@@ -111,6 +111,16 @@ public enum ServeCommand {
                         help: "the second port of NAT behaviour discovery"
                     ),
                     OptionSpecification(
+                        "alternate-server",
+                        "ADDRESS:PORT",
+                        repeats: true,
+                        help: "servers to which clients are sent when there is no room for an allocation here"
+                    ),
+                    OptionSpecification(
+                        "rfc3489",
+                        help: "answer Binding requests of clients older than 2008, which lack the magic cookie"
+                    ),
+                    OptionSpecification(
                         "tcp-relay",
                         help: "let clients relay TCP connections with peers (RFC 6062), on --relay-ports"
                     ),

@@ -132,6 +132,10 @@ public struct ServeOptions: Sendable {
     public var natDiscovery: [AddressPair]
     /// The second port of NAT behaviour discovery.
     public var natDiscoveryPort: UInt16
+    /// Servers for clients that find no room here.
+    public var alternateServers: [SocketAddress]
+    /// Whether Binding requests of RFC 3489 are answered.
+    public var answersRFC3489: Bool
     /// Whether clients may have relayed TCP addresses.
     public var relaysTCP: Bool
     /// Allocations that one user may have.
@@ -204,6 +208,8 @@ public struct ServeOptions: Sendable {
         acceptsLegacyChannels = arguments.has("legacy-channels")
         natDiscovery = try arguments.values("nat-discovery", "two addresses of one family, FIRST/SECOND")
         natDiscoveryPort = try port("nat-discovery-port", 3479, orNone: false)
+        alternateServers = try arguments.values("alternate-server", "ADDRESS:PORT")
+        answersRFC3489 = arguments.has("rfc3489")
         relaysTCP = arguments.has("tcp-relay")
         userQuota = try arguments.number("user-quota", in: 1...1_000_000) ?? 100
         totalQuota = try arguments.number("total-quota", in: 1...1_000_000) ?? 10_000

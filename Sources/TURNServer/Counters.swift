@@ -14,7 +14,7 @@ struct Counters {
         .binding, .allocate, .refresh, .createPermission, .channelBind, .connect, .connectionBind,
     ]
     private static let codes: [ErrorCode] = [
-        .badRequest, .unauthenticated, .forbidden, .unknownAttribute, .allocationMismatch, .staleNonce,
+        .tryAlternate, .badRequest, .unauthenticated, .forbidden, .unknownAttribute, .allocationMismatch, .staleNonce,
         .addressFamilyNotSupported, .wrongCredentials, .unsupportedTransportProtocol, .peerAddressFamilyMismatch,
         .connectionAlreadyExists, .connectionTimeoutOrFailure, .allocationQuotaReached, .insufficientCapacity,
     ]

@@ -47,12 +47,18 @@ extension TURNServerEngine {
     }
 
     /// Writes an error response without reason phrase: a program reads it, and it must stay small.
-    mutating func fail(_ responder: Responder, _ code: ErrorCode, unknown: AttributeTypeList? = nil) {
+    mutating func fail(
+        _ responder: Responder,
+        _ code: ErrorCode,
+        unknown: AttributeTypeList? = nil,
+        _ body: (inout STUNMessageBuilder, inout OutputSpan<UInt8>) -> Void = { _, _ in }
+    ) {
         let software = software(for: responder)
         let written = outbox.append(to: responder.client, room: Self.responseRoom) { output in
             var builder = STUNMessageBuilder(responder.method, .error, responder.transactionID, into: &output)
             builder.append(code, into: &output)
             if let unknown { builder.append(unknownAttributes: unknown, into: &output) }
+            body(&builder, &output)
             if let software { builder.append(.software, software, into: &output) }
             return Self.finish(builder, responder, into: &output)
         }

@@ -16,6 +16,12 @@ public struct TURNServerConfiguration: Sendable {
     ///
     /// Without any, CHANGE-REQUEST is an unknown attribute.
     public var discovery: [DiscoveryAddresses] = []
+    /// Other servers for clients that find no room here; `nil` for none.
+    public var redirection: TURNServerRedirection?
+    /// Whether Binding requests of RFC 3489, without the magic cookie, are answered over UDP.
+    ///
+    /// Off by default: hardly anybody needs it, and everything else without a cookie is noise.
+    public var answersRFC3489 = false
     /// How long things live.
     public var lifetimes = TURNServerLifetimes()
     /// What one client, one user and all together may take.

@@ -29,7 +29,12 @@ extension TURNServerEngine {
             fail(context.responder, error.code)
             return .accepted
         }
-        if let code = open(wish, request.transactionID, context) { fail(context.responder, code) }
+        // A reserved port is here and nowhere else.
+        let mayLeave = wish.token == nil
+        if mayLeave, configuration.redirection?.isForAll == true, redirect(context.responder) { return .accepted }
+        guard let code = open(wish, request.transactionID, context) else { return .accepted }
+        if mayLeave, code == .insufficientCapacity, redirect(context.responder) { return .accepted }
+        fail(context.responder, code)
         return .accepted
     }
 

@@ -22,7 +22,7 @@ extension TURNServerEngine {
             case .success, .error: return ignore(.unexpectedClass)
             }
         } catch {
-            return ignore(.malformedSTUN)
+            return receiveRFC3489(bytes, from: client, at: now)
         }
     }
 

@@ -137,9 +137,9 @@ final class UDPClient: TestClient {
     private var received = DatagramReceiveBatch(capacity: 16)
     private var sent = DatagramSendBatch(capacity: 16)
 
-    init(_ server: SocketAddress) throws {
+    init(_ server: SocketAddress, options: UDPSocket.Options = UDPSocket.Options()) throws {
         self.server = server
-        socket = try UDPSocket(boundTo: SocketAddress(TestShard.loopback, port: 0))
+        socket = try UDPSocket(boundTo: SocketAddress(TestShard.loopback, port: 0), options: options)
     }
 
     var address: SocketAddress { socket.localAddress }
