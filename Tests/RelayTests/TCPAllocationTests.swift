@@ -15,7 +15,7 @@ import Transport
     /// A shard that relays TCP, a client with a TCP allocation, and a peer that listens.
     private struct Scene: ~Copyable {
         var shard: TestShard
-        let control: StreamClient
+        let control: ShardStream
         let relayed: SocketAddress
         var listener: TCPListener
 
@@ -25,7 +25,7 @@ import Transport
                 $0.server.relaysTCP = true
                 change(&$0)
             }
-            let control = try StreamClient(shard.address(.tcp))
+            let control = try ShardStream(shard.address(.tcp))
             relayed = try control.allocate(&shard, .tcp)
             self.control = control
             self.shard = shard
@@ -48,8 +48,8 @@ import Transport
         }
 
         /// Binds a new stream of the client to a connection.
-        mutating func bind(_ number: [UInt8], _ transport: TransportProtocol = .tcp) throws -> StreamClient {
-            let client = try StreamClient(shard.address(transport), isSecure: transport == .tls)
+        mutating func bind(_ number: [UInt8], _ transport: TransportProtocol = .tcp) throws -> ShardStream {
+            let client = try ShardStream(shard.address(transport), isSecure: transport == .tls)
             try client.establish(&shard)
             try client.challenge(&shard)
             let answer = try client.request(.connectionBind, [.init(.connectionID, number)], &shard)
@@ -58,7 +58,7 @@ import Transport
             return client
         }
 
-        mutating func join(_ transport: TransportProtocol = .tcp) throws -> (peer: RawStream, client: StreamClient) {
+        mutating func join(_ transport: TransportProtocol = .tcp) throws -> (peer: RawStream, client: ShardStream) {
             let (peer, number) = try connect()
             return (peer, try bind(number, transport))
         }
@@ -86,7 +86,7 @@ import Transport
     @Test func `bytes behind a ConnectionBind request, in one piece with it, go to the peer`() throws {
         var scene = try Scene()
         let (peer, number) = try scene.connect()
-        let client = try StreamClient(scene.shard.address(.tcp))
+        let client = try ShardStream(scene.shard.address(.tcp))
         try client.challenge(&scene.shard)
         try client.ask(.connectionBind, [.init(.connectionID, number)], followedBy: [1, 2, 3, 4, 5])
         #expect(try decode(client.next(&scene.shard)).type.messageClass == .success)
@@ -212,7 +212,7 @@ import Transport
         var scene = try Scene()
         let (peer, number) = try scene.connect()
         var other = try TestShard(sibling: scene.shard)
-        let client = try StreamClient(other.address(.tcp))
+        let client = try ShardStream(other.address(.tcp))
         try client.challenge(&other)
         try client.ask(.connectionBind, [.init(.connectionID, number)])
         try other.work { running in

@@ -58,7 +58,7 @@ final class RawStream {
     }
 }
 
-extension StreamClient {
+extension ShardStream {
     /// Takes what a peer has sent.
     func takeRaw() -> [UInt8] {
         receive()
