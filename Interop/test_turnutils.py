@@ -12,6 +12,7 @@ from support import results, server
 from support.results import eventually
 
 USER, PASSWORD, REALM = "name", "password", "floe.test"
+SECOND = "203.0.113.31"
 PEER, PEER6 = "203.0.113.30", "2001:db8::30"
 CLIENT, CLIENT6 = "203.0.113.40", "2001:db8::40"
 MESSAGES, LENGTH = 20, 170
@@ -53,7 +54,8 @@ def uclient(namespace, credentials, *options, address=server.ADDRESS, clients=2)
     output = finished(namespace, "turnutils_uclient", *credentials, *options, *(["-v"] if secure else []),
                       "-n", str(MESSAGES), "-m", str(clients), "-l", str(LENGTH), "-z", "15", address)
     sent, received = totals(output)
-    if secure:
+    # On a data connection (RFC 6062) uclient counts bytes, not records.
+    if secure and "-T" not in options:
         received = delivered(output)
     assert sent == received, f"{sent} messages sent, {received} received: {output[-500:]}"
     # More is right (a client that asks for an RTCP allocation counts twice), less is not.
@@ -64,6 +66,12 @@ def stunclient(namespace, expected, address):
     # Without an answer, stunclient waits for ever; killed, it must not take its output with it.
     output = finished(namespace, "stdbuf", "-oL", "timeout", "5", "turnutils_stunclient", address)
     assert f"UDP reflexive addr: {expected}" in output, f"{expected} is not in its output: {output[-300:]}"
+
+
+def discovery(namespace, option, expected):
+    """RFC 5780 by coturn's natdiscovery, from a host without NAT (turn 176-178)."""
+    output = finished(namespace, "stdbuf", "-oL", "timeout", "30", "turnutils_natdiscovery", option, server.ADDRESS)
+    assert expected in output, f"{expected!r} is not in its output: {output[-600:]}"
 
 
 @contextlib.contextmanager
@@ -100,6 +108,8 @@ def matrix(client, credentials):
     yield "UDP, pairs of ports with EVEN-PORT, client to client", uclient, *words, "-y"
     yield "UDP, 10 clients", functools.partial(uclient, clients=10), *words, "-e", PEER
     yield "TCP, padded channel data", uclient, *words, "-t", "-D", "-e", PEER
+    for leg in ("TCP", "TLS"):
+        yield f"{leg}, TCP allocations (turn 161-175), client to client", uclient, *words, *LEG[leg], "-T", "-y"
 
 
 def test(options):
@@ -109,14 +119,18 @@ def test(options):
     common = ["--listen", server.ADDRESS, "--listen", server.ADDRESS6, "--realm", REALM,
               *server.allow(*server.LAB_PEERS),
               # uclient draws channel numbers from RFC 5766's range, three quarters of which RFC 8656 has reserved.
-              "--legacy-channels"]
+              "--legacy-channels", "--tcp-relay",
+              "--listen", SECOND, "--relay-ip", server.ADDRESS, "--relay-ip", server.ADDRESS6,
+              "--nat-discovery", f"{server.ADDRESS}/{SECOND}"]
     with results.directory(options) as directory, Lab() as lab:
-        there = lab.host("server", f"{server.ADDRESS}/24", f"{server.ADDRESS6}/64")
+        there = lab.host("server", f"{server.ADDRESS}/24", f"{SECOND}/24", f"{server.ADDRESS6}/64")
         client = lab.host("client", f"{CLIENT}/24", f"{CLIENT6}/64")
         with peers(lab.host("peer", f"{PEER}/24", f"{PEER6}/64")):
             with server.FloeServer(binary, there, directory, *common, "--user", f"{USER}:{PASSWORD}"):
                 outcome.run("STUN over IPv4", stunclient, client, CLIENT, server.ADDRESS)
                 outcome.run("STUN over IPv6", stunclient, client, CLIENT6, server.ADDRESS6)
+                outcome.run("NAT behaviour: mapping", discovery, client, "-m", "Endpoint Independent Mapping!")
+                outcome.run("NAT behaviour: filtering", discovery, client, "-f", "Endpoint Independent Filtering!")
                 outcome.run_side_by_side(matrix(client, ["-u", USER, "-w", PASSWORD]))
             with server.FloeServer(binary, there, directory, *common) as floe:
                 with open(os.path.join(floe.state, "turn-secret")) as file:

@@ -4,6 +4,7 @@
 #include "kernel_address.h"
 
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <stdlib.h>
 
 _Static_assert(sizeof(floe_address) == 24, "three words for Swift");
@@ -199,4 +200,38 @@ int floe_send(
         sent = sendmmsg(queue[order[0]].descriptor, sender->headers, (unsigned)ready, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
     return sent < 0 ? -errno : sent;
+}
+
+int floe_receive_icmp_error(int descriptor, floe_icmp_error *error) {
+    kernel_address destination;
+    union {
+        struct cmsghdr header;
+        char bytes[512];
+    } controls;
+    struct msghdr message = {
+        .msg_name = &destination,
+        .msg_namelen = sizeof destination,
+        .msg_control = &controls,
+        .msg_controllen = sizeof controls,
+    };
+    ssize_t received;
+    do {
+        received = recvmsg(descriptor, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
+    } while (received < 0 && errno == EINTR);
+    if (received < 0) return errno == EAGAIN ? 0 : -errno;
+    memset(error, 0, sizeof *error);
+    if (message.msg_namelen >= sizeof(struct sockaddr_in)) from_kernel(&destination.any, &error->destination);
+    for (struct cmsghdr *item = CMSG_FIRSTHDR(&message); item; item = CMSG_NXTHDR(&message, item)) {
+        int is_v4 = item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_RECVERR;
+        int is_v6 = item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_RECVERR;
+        if (!is_v4 && !is_v6) continue;
+        struct sock_extended_err information;
+        memcpy(&information, CMSG_DATA(item), sizeof information);
+        error->type = information.ee_type;
+        error->code = information.ee_code;
+        error->mtu = information.ee_info;
+        if (information.ee_origin == SO_EE_ORIGIN_ICMP) error->family = 4;
+        if (information.ee_origin == SO_EE_ORIGIN_ICMP6) error->family = 6;
+    }
+    return 1;
 }

@@ -23,6 +23,16 @@ public struct TokenBucket: Sendable {
         return true
     }
 
+    /// Takes `count` tokens even if there are fewer; returns how long it lasts until the debt is paid.
+    ///
+    /// For what has already happened, such as bytes read from a stream: wait that long before the next.
+    public mutating func takeOnCredit(_ count: Double, at now: Instant) -> TimeSpan {
+        refill(at: now)
+        tokens -= count
+        guard tokens < 0 else { return .zero }
+        return TimeSpan(nanoseconds: UInt64(min(-tokens / ratePerSecond * 1e9, 1e18)))
+    }
+
     /// Whether nothing has been taken that has not come back: such a bucket can be forgotten.
     public mutating func isFull(at now: Instant) -> Bool {
         refill(at: now)

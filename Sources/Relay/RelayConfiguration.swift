@@ -45,6 +45,9 @@ public struct RelayConfiguration: Sendable {
     /// The size asked for the receive buffer of relay sockets: a second of 4 Mbit/s, in bytes.
     public var relayBufferBytes = 512 << 10
 
+    /// Whether relayed datagrams keep their DSCP and ECN bits (RFC 8656 §14), those of network control excepted.
+    public var copiesTrafficClass = true
+
     /// Makes a configuration with the documented defaults.
     public init(server: TURNServerConfiguration, listeners: [Listener]) {
         self.server = server

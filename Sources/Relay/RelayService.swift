@@ -34,8 +34,10 @@ public final class RelayService: Sendable {
         // client would find itself at another shard, without its allocation.
         var shards: [ShardBox] = []
         do {
-            for _ in 0..<max(1, configuration.threads) {
-                let mailbox = try Mailbox<RelayShard.Command>(limit: 64)
+            let siblings = try (0..<max(1, configuration.threads)).map { _ in
+                try Mailbox<RelayShard.Command>(limit: 64)
+            }
+            for mailbox in siblings {
                 let report = RelayReport()
                 let engine = try TURNServerEngine(
                     configuration.server,
@@ -47,6 +49,7 @@ public final class RelayService: Sendable {
                     engine: engine,
                     poller: try Poller(),
                     mailbox: mailbox,
+                    shards: siblings,
                     report: report,
                     logger: logger
                 )

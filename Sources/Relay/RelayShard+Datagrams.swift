@@ -1,6 +1,7 @@
 import Bytes
 import Diagnostics
 import NetTypes
+import TURN
 import TURNServer
 import Transport
 
@@ -21,7 +22,8 @@ extension RelayShard {
             switch Self.receive(packets, index, from: client, &engine, at: now) {
             case .relay(let transmit): relayPacket(index, transmit)
             case .accepted: drainEngine(at: now)
-            case .ignored: break
+            // Only streams are handed over.
+            case .ignored, .handOver: break
             }
         }
     }
@@ -37,14 +39,27 @@ extension RelayShard {
             switch Self.frame(&packets, index, from: id, &engine, &streams, softLimit, at: now) {
             case .none: break
             case .datagram(let client, let bytes):
-                guard let route = route(to: client) else {
+                guard var route = route(to: client) else {
                     drops.count(.noRoute)
                     continue
                 }
+                route.trafficClass = relayedTrafficClass(of: index)
                 enqueue(packet: index, bytes, route)
             case .stream(let handle, let result): finishWrite(result, handle)
             }
         }
+    }
+
+    /// Tells clients what ICMP says about their datagrams; a few in one turn, the rest in the next.
+    mutating func receiveErrors(_ relay: SlotHandle, at now: Instant) {
+        guard let (name, id) = relays.read(relay, { ($0.socket.handle, $0.id) }) else { return }
+        for _ in 0..<16 {
+            guard let error = name.nextICMPError() else { break }
+            guard error.isICMP else { continue }
+            let report = ICMPReport(type: error.type, code: error.code, errorData: error.mtu)
+            engine.receiveICMP(report, relay: id, destination: error.destination, at: now)
+        }
+        drainEngine(at: now)
     }
 
     // These two take the shard's parts one by one: a span of one part would otherwise bar access to all others.
@@ -94,7 +109,17 @@ extension RelayShard {
         guard let name = relaySocket(for: transmit) else { return }
         let start = packets.payloadRange(of: index).lowerBound
         let bytes = start + transmit.payload.lowerBound..<start + transmit.payload.upperBound
-        enqueue(packet: index, bytes, DatagramRoute(name, to: transmit.destination))
+        var route = DatagramRoute(name, to: transmit.destination)
+        route.trafficClass = relayedTrafficClass(of: index)
+        enqueue(packet: index, bytes, route)
+    }
+
+    /// The DSCP and ECN bits that a relayed datagram takes along (turn 147).
+    ///
+    /// Departure: those of network control (CS6 and CS7) become Best Effort. They are for routers among themselves.
+    private func relayedTrafficClass(of index: Int) -> UInt8 {
+        let value = packets.trafficClass(of: index)
+        return value >= 0xC0 ? value & 3 : value
     }
 
     /// Relays what came in a client's stream: copied, for the stream's buffer does not outlive the turn.

@@ -38,7 +38,7 @@ extension RelayShard {
         }
     }
 
-    static let responseBytes = 2048
+    static var responseBytes: Int { TURNServerEngine.maximumResponseByteCount }
 
     private mutating func perform(_ event: TURNServerEvent, at now: Instant) {
         switch event {
@@ -46,7 +46,12 @@ extension RelayShard {
         case .closeRelay(let token):
             // What is queued for the socket must go before its number goes to another one.
             flushDatagrams(keepingPackets: true)
-            _ = relays.remove(SlotHandle(bits: token))
+            if relays.remove(SlotHandle(bits: token)) == nil { _ = relayListeners.remove(Self.listener(token)) }
+        case .openListener(let request): openRelayListener(request, at: now)
+        case .connectPeer(let request): connectPeer(request, at: now)
+        case .joinPeer(let id, let client): joinPeer(id, client, at: now)
+        case .closePeer(let id):
+            if let handle = peersByID[id] { closePeer(handle, at: now) }
         case .allocationCreated(let summary):
             countAllocation(of: summary.client, 1)
             logger.info(
@@ -88,6 +93,8 @@ extension RelayShard {
     private mutating func openRelay(_ request: RelayRequest, at now: Instant) {
         var options = UDPSocket.Options()
         options.pathMTUDiscovery = .fragment
+        options.reportsErrors = true
+        options.reportsTrafficClass = configuration.copiesTrafficClass
         options.receiveBufferBytes = configuration.relayBufferBytes
         do throws(SocketError) {
             let socket = try UDPSocket(boundTo: request.local, options: options)

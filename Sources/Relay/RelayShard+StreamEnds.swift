@@ -20,9 +20,14 @@ extension RelayShard {
     mutating func removeStream(_ handle: SlotHandle, at now: Instant) {
         guard let stream = streams.remove(handle) else { return }
         if let timer = stream.timer { streamTimers.cancel(timer) }
+        if let peer = stream.peer { closePeer(peer, at: now) }
         engine.connectionClosed(stream.client, at: now)
-        let count = streamsByPrefix[stream.prefix, default: 1] - 1
-        streamsByPrefix[stream.prefix] = count > 0 ? count : nil
+        forgetPrefix(stream.prefix)
+    }
+
+    mutating func forgetPrefix(_ prefix: IPAddress) {
+        let count = streamsByPrefix[prefix, default: 1] - 1
+        streamsByPrefix[prefix] = count > 0 ? count : nil
     }
 
     /// Sets the stream's timer to its present deadline; to be called when that may have become earlier.

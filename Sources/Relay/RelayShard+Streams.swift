@@ -60,19 +60,35 @@ extension RelayShard {
         } else {
             connection = StreamConnection(socket, outputLimit: limit)
         }
-        let descriptor = connection.descriptor
-        // The handle is part of the client's tuple, so the stream is made with a tuple that lacks it, then completed.
+        // The handle is part of the client's tuple, so the stream is made with a tuple that lacks it.
         let unnamed = ClientTuple(transport: transport, remote: remote, local: local)
-        guard let handle = streams.insert(RelayStream(connection, client: unnamed, at: now)) else { return }
-        let client = ClientTuple(transport: transport, remote: remote, local: local, connection: handle.bits)
-        _ = streams.update(handle) { $0.client = client }
-        guard (try? poller.add(descriptor, token: Self.token(.stream, handle), interest: .read)) != nil else {
+        guard insert(RelayStream(connection, client: unnamed, at: now), at: now) != nil else { return }
+        acceptedStreams[transport, default: 0] += 1
+    }
+
+    /// Puts a stream into the pool, completes its tuple and watches it.
+    mutating func insert(_ stream: consuming RelayStream, at now: Instant) -> SlotHandle? {
+        let (client, prefix, descriptor) = (stream.client, stream.prefix, stream.connection.descriptor)
+        let interest: Interest = stream.watchesWriting ? [.read, .write] : .read
+        guard let handle = streams.insert(stream) else {
+            drops.count(.tooManyStreams)
+            return nil
+        }
+        _ = streams.update(handle) {
+            $0.client = ClientTuple(
+                transport: client.transport,
+                remote: client.remote,
+                local: client.local,
+                connection: handle.bits
+            )
+        }
+        guard (try? poller.add(descriptor, token: Self.token(.stream, handle), interest: interest)) != nil else {
             _ = streams.remove(handle)
-            return
+            return nil
         }
         streamsByPrefix[prefix, default: 0] += 1
-        acceptedStreams[transport, default: 0] += 1
         scheduleStream(handle)
+        return handle
     }
 
     /// Goes on with streams that have more than one turn's worth of bytes, each of them once.
@@ -87,12 +103,14 @@ extension RelayShard {
     }
 
     mutating func serveStream(_ handle: SlotHandle, _ event: PollEvent, at now: Instant) {
+        if let peer = streams.read(handle, { $0.peer }) ?? nil { return copy(peer, at: now) }
         if event.isWritable { markDirty(handle) }
         // One that is on the list has had its share of this turn.
         if event.isReadable, streams.read(handle, { $0.isUnread }) == false { readStreams(handle, at: now) }
     }
 
-    private mutating func readStreams(_ handle: SlotHandle, at now: Instant) {
+    mutating func readStreams(_ handle: SlotHandle, at now: Instant) {
+        if let peer = streams.read(handle, { $0.peer }) ?? nil { return copy(peer, at: now) }
         // A few turns for one stream, then the others: what is left is still readable in the next turn.
         for _ in 0..<4 {
             switch readStream(handle, at: now) {
@@ -111,6 +129,11 @@ extension RelayShard {
             }
         }
         markDirty(handle)
+        markUnread(handle)
+    }
+
+    /// Puts a stream on the list of those whose TLS holds more, if that is so.
+    mutating func markUnread(_ handle: SlotHandle) {
         let isNew = streams.update(handle) { stream in
             guard stream.connection.hasUnreadBytes, !stream.isUnread else { return false }
             stream.isUnread = true
@@ -142,11 +165,17 @@ extension RelayShard {
         let (result, reader) = outcome
         guard !reader.isEnding else { return result }
         let limit = reader.hasAllocation ? StreamFraming.maximumFrameByteCount : configuration.strangerMessageBytes
-        let used = receive(buffer.span, from: reader.client, StreamFraming(limit: limit), at: now)
-        guard let used else {
+        let used: Int
+        var ending: StreamTurn?
+        switch receive(buffer.span, from: reader.client, StreamFraming(limit: limit), at: now) {
+        case .messages(let count): used = count
+        case .broken:
             drops.count(.brokenStream)
             removeStream(handle, at: now)
             return nil
+        case let change:
+            used = change.used
+            ending = change
         }
         _ = streams.update(handle) { stream in
             if used > 0 {
@@ -155,35 +184,65 @@ extension RelayShard {
             }
             if used < buffer.count { stream.pending = Array(buffer[used...]) }
         }
-        return result
+        switch ending {
+        case .handOver(let shard, _):
+            handOver(handle, to: shard)
+            return nil
+        // From here on the bytes are not ours to read.
+        case .joined: return .wouldBlock
+        case .messages, .broken, nil: return result
+        }
     }
 
-    /// Hands whole messages to the engine; returns how many bytes they were, or `nil` if the stream cannot be followed.
+    /// What became of the bytes of a stream.
+    private enum StreamTurn {
+        /// So many bytes were whole messages.
+        case messages(Int)
+        /// The stream cannot be followed.
+        case broken
+        /// The message after so many bytes is another shard's, and the stream with it.
+        case handOver(shard: Int, Int)
+        /// After so many bytes the stream carries a peer's data.
+        case joined(Int)
+
+        var used: Int {
+            switch self {
+            case .messages(let count), .handOver(_, let count), .joined(let count): count
+            case .broken: 0
+            }
+        }
+    }
+
+    /// Hands whole messages to the engine.
     private mutating func receive(
         _ bytes: Span<UInt8>,
         from client: ClientTuple,
         _ framing: StreamFraming,
         at now: Instant
-    ) -> Int? {
+    ) -> StreamTurn {
         var used = 0
         while used < bytes.count {
             let rest = bytes.extracting(used...)
             let count: Int
             switch framing.frame(at: rest) {
-            case .needMore: return used
-            case .broken: return nil
+            case .needMore: return .messages(used)
+            case .broken: return .broken
             case .stun(let byteCount): count = byteCount
             case .channelData(let byteCount): count = byteCount
             }
             let message = rest.extracting(..<count)
             switch engine.receive(message, from: client, at: now) {
             case .relay(let transmit): relay(message, transmit)
-            case .accepted: drainEngine(at: now)
+            case .accepted:
+                drainEngine(at: now)
+                let peer = streams.read(SlotHandle(bits: client.connection)) { $0.peer } ?? nil
+                if peer != nil { return .joined(used + count) }
+            case .handOver(let shard): return .handOver(shard: shard, used)
             case .ignored: break
             }
             used += count
         }
-        return used
+        return .messages(used)
     }
 
     // MARK: Writing
@@ -219,7 +278,7 @@ extension RelayShard {
         }
     }
 
-    private mutating func markDirty(_ handle: SlotHandle) {
+    mutating func markDirty(_ handle: SlotHandle) {
         let wasDirty = streams.update(handle) { stream in
             defer { stream.isDirty = true }
             return stream.isDirty
@@ -229,7 +288,16 @@ extension RelayShard {
 
     /// Sends what the turn has queued, and watches for room where the kernel did not take all.
     mutating func flushStreams(at now: Instant) {
-        for handle in dirtyStreams {
+        // What ends here may make another stream dirty.
+        var next = 0
+        while next < dirtyStreams.count {
+            let handle = dirtyStreams[next]
+            next += 1
+            if let peer = streams.read(handle, { $0.peer }) ?? nil {
+                _ = streams.update(handle) { $0.isDirty = false }
+                copy(peer, at: now)
+                continue
+            }
             switch streams.update(handle, Self.flush) {
             case .stuck?: removeStream(handle, at: now)
             case .watch(let descriptor, let interest)?:

@@ -19,11 +19,14 @@ struct RelayShard: ~Copyable {
         case stream
         case relay
         case mailbox
+        case relayListener
+        case peer
     }
 
     /// What other threads ask of a shard.
     enum Command: Sendable {
         case useTLS(TLSContext)
+        case adopt(StreamParcel)
         case stop
     }
 
@@ -42,6 +45,8 @@ struct RelayShard: ~Copyable {
     let logger: Logger
     let mailbox: Mailbox<Command>
     let report: RelayReport
+    /// The mailboxes of all shards by their number, this one's included.
+    let shards: [Mailbox<Command>]
     var tls: TLSContext?
     var engine: TURNServerEngine
     let poller: Poller
@@ -52,6 +57,10 @@ struct RelayShard: ~Copyable {
     var pausedListeners: [SlotHandle] = []
     var streams: SlotPool<RelayStream>
     var relays: SlotPool<RelaySocket>
+    var relayListeners: SlotPool<RelayListener>
+    var peers: SlotPool<PeerStream>
+    var peersByID: [PeerConnectionID: SlotHandle] = [:]
+    var peerDeadlines = DeadlineQueue<SlotHandle>()
     /// The listeners' names, to find the one that answers a client without touching the pool.
     var udpRoutes: [UDPSocketHandle] = []
     var packets = DatagramReceiveBatch()
@@ -79,6 +88,7 @@ struct RelayShard: ~Copyable {
         engine: consuming TURNServerEngine,
         poller: consuming Poller,
         mailbox: Mailbox<Command>,
+        shards: [Mailbox<Command>] = [],
         report: RelayReport,
         logger: Logger
     ) {
@@ -86,6 +96,7 @@ struct RelayShard: ~Copyable {
         self.engine = engine
         self.mailbox = mailbox
         self.report = report
+        self.shards = shards
         self.logger = logger
         tls = configuration.tls
         self.poller = poller
@@ -93,6 +104,8 @@ struct RelayShard: ~Copyable {
         streamListeners = SlotPool(limit: 64)
         streams = SlotPool(limit: min(configuration.streams, 1 << 23))
         relays = SlotPool(limit: 1 << 23)
+        relayListeners = SlotPool(limit: 1 << 23)
+        peers = SlotPool(limit: min(configuration.server.limits.connections, 1 << 23))
         response.reserveCapacity(Self.responseBytes)
         input.reserveCapacity(StreamFraming.maximumFrameByteCount + Self.readBytes)
     }
@@ -116,6 +129,7 @@ struct RelayShard: ~Copyable {
     private mutating func openUDP(_ address: SocketAddress) throws {
         var options = UDPSocket.Options()
         options.reusesPort = true
+        options.reportsTrafficClass = configuration.copiesTrafficClass
         options.receiveBufferBytes = configuration.listenerBufferBytes
         options.sendBufferBytes = configuration.listenerBufferBytes
         let socket = try UDPSocket(boundTo: address, options: options)
@@ -160,6 +174,7 @@ struct RelayShard: ~Copyable {
         for index in events.indices { handle(events[index], at: now) }
         if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
         closeIdleStreams(at: now)
+        servePeerDeadlines(at: now)
         drainEngine(at: now)
         flushStreams(at: now)
         // Streams that have gone may have left relays to close; nothing of it is written to streams.
@@ -172,6 +187,7 @@ struct RelayShard: ~Copyable {
         var next = nextReport
         if let timeout = engine.nextTimeout { next = min(next, timeout) }
         if let timeout = streamTimers.nextDeadline { next = min(next, timeout) }
+        if let timeout = peerDeadlines.earliest { next = min(next, timeout) }
         if let stopsAt { next = min(next, stopsAt) }
         return next
     }
@@ -180,10 +196,14 @@ struct RelayShard: ~Copyable {
         let token = PollToken(bits: event.token)
         switch Kind(rawValue: token.kind) {
         case .udpListener: receiveFromClients(token.handle, at: now)
-        case .relay: receiveFromPeers(token.handle, at: now)
+        case .relay:
+            if event.isBroken { receiveErrors(token.handle, at: now) }
+            receiveFromPeers(token.handle, at: now)
         case .stream: serveStream(token.handle, event, at: now)
         case .streamListener: acceptStreams(token.handle, at: now)
         case .mailbox: obey(at: now)
+        case .relayListener: acceptPeers(token.handle, at: now)
+        case .peer: servePeer(token.handle, at: now)
         case nil: break
         }
     }
@@ -194,9 +214,11 @@ struct RelayShard: ~Copyable {
         for command in commands {
             switch command {
             case .useTLS(let context): tls = context
+            case .adopt(let parcel): adopt(parcel, at: now)
             case .stop:
                 stopsAt = now + .seconds(2)
                 for handle in streamListeners.handles { _ = streamListeners.remove(handle) }
+                for handle in peers.handles { closePeer(handle, at: now) }
                 for handle in streams.handles { endStream(handle, at: now) }
             }
         }

@@ -37,6 +37,12 @@ public struct RelaySnapshot: Sendable {
         page.add(.gauge, "floe_turn_allocations", "Allocations that exist.", UInt64(allocations))
         page.add(.gauge, "floe_turn_permissions", "Permissions that are held.", sum { UInt64($0.permissions) })
         page.add(.gauge, "floe_turn_channels", "Channels that are held.", sum { UInt64($0.channels) })
+        page.add(
+            .gauge,
+            "floe_turn_peer_connections",
+            "TCP connections with peers.",
+            sum { UInt64($0.peerConnections) }
+        )
         page.add(.counter, "floe_turn_allocations_total", "Allocations ever made.", sum { $0.allocationsCreated })
         page.add(
             .counter,

@@ -6,7 +6,7 @@ import TURNServer
 import Transport
 
 /// A client's TCP or TLS connection with the bytes of a message that is not complete yet.
-struct RelayStream: ~Copyable {
+struct RelayStream: ~Copyable, Sendable {
     var connection: StreamConnection
     var client: ClientTuple
     let prefix: IPAddress
@@ -26,6 +26,8 @@ struct RelayStream: ~Copyable {
     var isUnread = false
     /// The one timer, by which the stream is given up.
     var timer: TimerHandle?
+    /// The peer's connection whose bytes it carries, once it is a client's data connection (RFC 6062 §5.4).
+    var peer: SlotHandle?
     /// Whether our side has ended, and only the peer's end is waited for.
     var isEnding = false
 
@@ -48,6 +50,7 @@ struct RelayStream: ~Copyable {
     /// When the stream is to be given up, if nothing comes before.
     func deadline(_ configuration: RelayConfiguration) -> Instant {
         if isEnding { return lastMessage + .seconds(2) }
+        if peer != nil { return .distantFuture }
         if !hasSpoken { return lastMessage + configuration.firstMessageTime }
         return allocations > 0 ? .distantFuture : lastMessage + configuration.idleTime
     }

@@ -49,7 +49,9 @@ public struct RelayAddressing: Sendable, Equatable {
             let why = mapping == nil ? reason : "\(reason), seen by peers as --external-ip says"
             choices.append(Choice(local: candidate.address, external: external, reason: why))
         }
+        let discovery = options.natDiscovery.flatMap { [$0.first, $0.second] }
         for mapping in options.externalAddresses where !choices.contains(where: { $0.external == mapping.external }) {
+            if let local = mapping.local, discovery.contains(local) { continue }
             throw UsageError(
                 "'--external-ip \(mapping)' fits none of the relay addresses, which are: \(Self.list(choices))."
             )

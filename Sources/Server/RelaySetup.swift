@@ -33,16 +33,58 @@ enum RelaySetup {
         server.limits.allocationsPerUser = options.userQuota
         server.limits.allocations = options.totalQuota
         server.acceptsLegacyChannels = options.acceptsLegacyChannels
+        server.relaysTCP = options.relaysTCP
+        server.answersRFC3489 = options.answersRFC3489
+        if !options.alternateServers.isEmpty {
+            server.redirection = TURNServerRedirection(to: options.alternateServers)
+        }
+        server.discovery = try discovery(options, machine, listening)
         server.software = "Floe \(Floe.version)"
         let listeners = listening.addresses.flatMap { ip -> [RelayConfiguration.Listener] in
             let plain = SocketAddress(ip, port: options.turnPort)
             let secure = SocketAddress(ip, port: options.turnsPort)
             return [.init(.udp, plain), .init(.tcp, plain)] + (options.turnsPort == 0 ? [] : [.init(.tls, secure)])
         }
-        var configuration = RelayConfiguration(server: server, listeners: listeners)
+        let second = listening.addresses.filter { ip in server.discovery.contains { $0.first.family == ip.family } }
+            .map { RelayConfiguration.Listener(.udp, SocketAddress($0, port: options.natDiscoveryPort)) }
+        var configuration = RelayConfiguration(server: server, listeners: listeners + second)
         configuration.threads = options.threads ?? LoopThread.availableProcessors.count
         configuration.tls = try tls(identity)
         return configuration
+    }
+
+    /// The addresses of NAT behaviour discovery, all of which the machine must have and listen on.
+    private static func discovery(
+        _ options: ServeOptions,
+        _ machine: Machine,
+        _ listening: ListeningAddresses
+    ) throws(UsageError) -> [DiscoveryAddresses] {
+        var found: [DiscoveryAddresses] = []
+        for pair in options.natDiscovery {
+            guard !found.contains(where: { $0.first.family == pair.first.family }) else {
+                throw UsageError("'--nat-discovery' is given twice for one family: give one pair of each.")
+            }
+            for ip in [pair.first, pair.second] {
+                guard machine.addresses.contains(ip) else {
+                    throw UsageError("'--nat-discovery \(pair)': \(ip) is not an address of this machine.")
+                }
+                guard listening.addresses.contains(where: { $0 == ip || $0 == .unspecified(ip.family) }) else {
+                    throw UsageError("'--nat-discovery \(pair)': add '--listen \(ip)', where the server must listen.")
+                }
+            }
+            func address(_ local: IPAddress) -> RelayAddress {
+                RelayAddress(local: local, external: options.externalAddresses.first { $0.local == local }?.external)
+            }
+            found.append(
+                DiscoveryAddresses(
+                    address(pair.first),
+                    address(pair.second),
+                    firstPort: options.turnPort,
+                    secondPort: options.natDiscoveryPort
+                )
+            )
+        }
+        return found
     }
 
     /// The context for TURN over TLS, with the protocol names of RFC 7443.

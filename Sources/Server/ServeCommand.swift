@@ -98,6 +98,32 @@ public enum ServeCommand {
                         "legacy-channels",
                         help: "accept the channel numbers of RFC 5766 (0x5000 and up), which RFC 8656 reserves"
                     ),
+                    OptionSpecification(
+                        "nat-discovery",
+                        "FIRST/SECOND",
+                        repeats: true,
+                        help: "two addresses of this machine from which NAT behaviour is discovered (RFC 5780)"
+                    ),
+                    OptionSpecification(
+                        "nat-discovery-port",
+                        "PORT",
+                        standard: "3479",
+                        help: "the second port of NAT behaviour discovery"
+                    ),
+                    OptionSpecification(
+                        "alternate-server",
+                        "ADDRESS:PORT",
+                        repeats: true,
+                        help: "servers to which clients are sent when there is no room for an allocation here"
+                    ),
+                    OptionSpecification(
+                        "rfc3489",
+                        help: "answer Binding requests of clients older than 2008, which lack the magic cookie"
+                    ),
+                    OptionSpecification(
+                        "tcp-relay",
+                        help: "let clients relay TCP connections with peers (RFC 6062), on --relay-ports"
+                    ),
                     OptionSpecification("user-quota", "N", standard: "100", help: "allocations that one user may have"),
                     OptionSpecification("total-quota", "N", standard: "10000", help: "allocations in all"),
                 ]

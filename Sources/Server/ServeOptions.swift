@@ -38,6 +38,27 @@ public struct ServeOptions: Sendable {
         public var description: String { local.map { "\(external)/\($0)" } ?? "\(external)" }
     }
 
+    /// Two different addresses of one family.
+    public struct AddressPair: Sendable, Equatable, LosslessStringConvertible {
+        /// The first address.
+        public let first: IPAddress
+        /// The second address.
+        public let second: IPAddress
+
+        /// Reads `FIRST/SECOND`.
+        public init?(_ description: String) {
+            let parts = description.split(separator: "/", omittingEmptySubsequences: false)
+            guard parts.count == 2, let first = IPAddress(text: parts[0]), let second = IPAddress(text: parts[1]),
+                first.family == second.family, first != second
+            else { return nil }
+            self.first = first
+            self.second = second
+        }
+
+        /// `FIRST/SECOND`.
+        public var description: String { "\(first)/\(second)" }
+    }
+
     /// A user with a fixed password.
     public struct StaticUser: Sendable, Equatable, LosslessStringConvertible {
         /// The name, without a colon.
@@ -107,6 +128,16 @@ public struct ServeOptions: Sendable {
     public var deniedPeers: [IPPrefix]
     /// Whether clients may use the channel numbers of RFC 5766.
     public var acceptsLegacyChannels: Bool
+    /// Pairs of addresses for NAT behaviour discovery, at most one of each family.
+    public var natDiscovery: [AddressPair]
+    /// The second port of NAT behaviour discovery.
+    public var natDiscoveryPort: UInt16
+    /// Servers for clients that find no room here.
+    public var alternateServers: [SocketAddress]
+    /// Whether Binding requests of RFC 3489 are answered.
+    public var answersRFC3489: Bool
+    /// Whether clients may have relayed TCP addresses.
+    public var relaysTCP: Bool
     /// Allocations that one user may have.
     public var userQuota: Int
     /// Allocations in all.
@@ -175,6 +206,11 @@ public struct ServeOptions: Sendable {
         allowedPeers = try arguments.values("allow-peer", prefix)
         deniedPeers = try arguments.values("deny-peer", prefix)
         acceptsLegacyChannels = arguments.has("legacy-channels")
+        natDiscovery = try arguments.values("nat-discovery", "two addresses of one family, FIRST/SECOND")
+        natDiscoveryPort = try port("nat-discovery-port", 3479, orNone: false)
+        alternateServers = try arguments.values("alternate-server", "ADDRESS:PORT")
+        answersRFC3489 = arguments.has("rfc3489")
+        relaysTCP = arguments.has("tcp-relay")
         userQuota = try arguments.number("user-quota", in: 1...1_000_000) ?? 100
         totalQuota = try arguments.number("total-quota", in: 1...1_000_000) ?? 10_000
         users = try arguments.values("user", "NAME:PASSWORD")
@@ -195,10 +231,11 @@ public struct ServeOptions: Sendable {
     }
 
     private static func checkPorts(_ options: ServeOptions) throws(UsageError) {
-        let ports: [(String, UInt16)] = [
+        var ports: [(String, UInt16)] = [
             ("--turn-port", options.turnPort), ("--turns-port", options.turnsPort),
             ("--https-port", options.httpsPort), ("--http-port", options.httpPort),
         ]
+        if !options.natDiscovery.isEmpty { ports.append(("--nat-discovery-port", options.natDiscoveryPort)) }
         for (index, (name, port)) in ports.enumerated() where port != 0 {
             if let (other, _) = ports[..<index].first(where: { $0.1 == port }) {
                 throw UsageError("'\(other)' and '\(name)' are both \(port): give each service a port of its own.")

@@ -1,6 +1,7 @@
 import Bytes
 import NetTypes
 import STUN
+import TURN
 
 /// What an Allocate request asks for, after the checks of RFC 8656 §7.2 that need no state.
 struct AllocateWish {
@@ -9,6 +10,7 @@ struct AllocateWish {
         let code: ErrorCode
     }
 
+    let transport: RelayedTransport
     /// The families wanted: one, or both for a dual allocation.
     ///
     /// Empty if a token tells.
@@ -26,10 +28,19 @@ struct AllocateWish {
     ) throws(Refusal) {
         // RFC 8656 §21.4: no allocation for a client behind such a tunnel.
         guard !AddressForms.isForbiddenTunnel(client.remote.ip) else { throw Refusal(code: .forbidden) }
-        guard let transport = try Self.byte(request, .requestedTransport, of: 4) else {
+        guard let number = try Self.byte(request, .requestedTransport, of: 4) else {
             throw Refusal(code: .badRequest)
         }
-        guard transport == 17 else { throw Refusal(code: .unsupportedTransportProtocol) }
+        transport = RelayedTransport(rawValue: number)
+        switch transport {
+        case .udp: break
+        case .tcp where configuration.relaysTCP:
+            // RFC 6062 §5.1: a stream to the client, and nothing that only datagrams have.
+            guard client.transport.isStream, !request.contains(.evenPort), !request.contains(.dontFragment),
+                !request.contains(.reservationToken)
+            else { throw Refusal(code: .badRequest) }
+        default: throw Refusal(code: .unsupportedTransportProtocol)
+        }
         let evenPort = try Self.byte(request, .evenPort, of: 1)
         let requested = try Self.byte(request, .requestedAddressFamily, of: 4)
         let additional = try Self.byte(request, .additionalAddressFamily, of: 4)

@@ -1,6 +1,7 @@
 import Bytes
 import NetTypes
 import STUN
+import TURN
 
 /// The state of one allocation, single or dual (RFC 8656 §6), from the accepted request until its end.
 struct Allocation {
@@ -9,11 +10,15 @@ struct Allocation {
     /// Of the Allocate request that made it: the same request again gets the same answer (turn 94).
     let transactionID: TransactionID
     let created: Instant
+    /// What its relayed addresses speak with peers.
+    let transport: RelayedTransport
     var relays: RelayPair
     /// The relayed addresses that it was made with, as peers see them, IPv4 first.
     var relayed: [SocketAddress] = []
     var permissions: [IPAddress] = []
     var channels: [UInt16] = []
+    /// Its TCP connections with peers.
+    var connections: [SlotHandle] = []
     var traffic = RelayedTraffic()
     var bandwidth: TokenBucket?
     var reservationToken: UInt64?

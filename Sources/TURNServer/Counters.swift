@@ -10,11 +10,13 @@ struct Counters {
     private var requests = [UInt64](repeating: 0, count: Self.methods.count)
     private var errors = [UInt64](repeating: 0, count: Self.codes.count)
 
-    private static let methods: [STUNMethod] = [.binding, .allocate, .refresh, .createPermission, .channelBind]
+    private static let methods: [STUNMethod] = [
+        .binding, .allocate, .refresh, .createPermission, .channelBind, .connect, .connectionBind,
+    ]
     private static let codes: [ErrorCode] = [
-        .badRequest, .unauthenticated, .forbidden, .unknownAttribute, .allocationMismatch, .staleNonce,
+        .tryAlternate, .badRequest, .unauthenticated, .forbidden, .unknownAttribute, .allocationMismatch, .staleNonce,
         .addressFamilyNotSupported, .wrongCredentials, .unsupportedTransportProtocol, .peerAddressFamilyMismatch,
-        .allocationQuotaReached, .insufficientCapacity,
+        .connectionAlreadyExists, .connectionTimeoutOrFailure, .allocationQuotaReached, .insufficientCapacity,
     ]
 
     mutating func countDrop(_ reason: TURNServerDrop) { drops.count(reason) }

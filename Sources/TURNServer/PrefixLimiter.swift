@@ -32,9 +32,8 @@ struct PrefixLimiter {
 
     /// Takes a token from the bucket of the address's prefix, or returns `false` if it is empty.
     mutating func take(_ address: IPAddress, at now: Instant) -> Bool {
-        // No global unicast prefix has the highest bit set, so IPv4 cannot collide with IPv6.
-        let key = address.family == .ipv4 ? address.low | 1 &<< 63 : address.high
-        let first = (Int(truncatingIfNeeded: key.flatHash(seed: seed)) & mask) &* Self.ways
+        let key = Self.key(address)
+        let first = firstIndex(key)
         var chosen = first
         for index in first..<first &+ Self.ways {
             refill(index, at: now)
@@ -48,6 +47,25 @@ struct PrefixLimiter {
         guard buckets[chosen].tokens >= 1 else { return false }
         buckets[chosen].tokens -= 1
         return true
+    }
+
+    /// Gives back a token that was taken for something that has turned out well.
+    mutating func giveBack(_ address: IPAddress) {
+        let key = Self.key(address)
+        let first = firstIndex(key)
+        for index in first..<first &+ Self.ways where buckets[index].key == key {
+            buckets[index].tokens = min(burst, buckets[index].tokens + 1)
+            return
+        }
+    }
+
+    // No global unicast prefix has the highest bit set, so IPv4 cannot collide with IPv6.
+    private static func key(_ address: IPAddress) -> UInt64 {
+        address.family == .ipv4 ? address.low | 1 &<< 63 : address.high
+    }
+
+    private func firstIndex(_ key: UInt64) -> Int {
+        (Int(truncatingIfNeeded: key.flatHash(seed: seed)) & mask) &* Self.ways
     }
 
     private mutating func refill(_ index: Int, at now: Instant) {

@@ -3,13 +3,20 @@ import STUN
 
 /// What a response takes from its request: where it goes and how it is protected.
 struct Responder {
-    let client: ClientTuple
+    var client: ClientTuple
     let method: STUNMethod
     let transactionID: TransactionID
     /// None until the request is authenticated (RFC 8489 §9.2.4).
     var protection = MessageProtection.none
     /// A FINGERPRINT in the request gets one in the response (turn 39).
     let fingerprint: Bool
+
+    /// The same response, to and from elsewhere.
+    func answering(to client: ClientTuple) -> Self {
+        var responder = self
+        responder.client = client
+        return responder
+    }
 
     var isAuthenticated: Bool {
         switch protection {
@@ -26,10 +33,11 @@ extension TURNServerEngine {
     /// Writes a success response; `body` appends its attributes.
     mutating func succeed(
         _ responder: Responder,
+        extraRoom: Int = 0,
         _ body: (inout STUNMessageBuilder, inout OutputSpan<UInt8>) -> Void
     ) {
         let software = software(for: responder)
-        let written = outbox.append(to: responder.client, room: Self.responseRoom) { output in
+        let written = outbox.append(to: responder.client, room: Self.responseRoom + extraRoom) { output in
             var builder = STUNMessageBuilder(responder.method, .success, responder.transactionID, into: &output)
             body(&builder, &output)
             if let software { builder.append(.software, software, into: &output) }
@@ -39,12 +47,18 @@ extension TURNServerEngine {
     }
 
     /// Writes an error response without reason phrase: a program reads it, and it must stay small.
-    mutating func fail(_ responder: Responder, _ code: ErrorCode, unknown: AttributeTypeList? = nil) {
+    mutating func fail(
+        _ responder: Responder,
+        _ code: ErrorCode,
+        unknown: AttributeTypeList? = nil,
+        _ body: (inout STUNMessageBuilder, inout OutputSpan<UInt8>) -> Void = { _, _ in }
+    ) {
         let software = software(for: responder)
         let written = outbox.append(to: responder.client, room: Self.responseRoom) { output in
             var builder = STUNMessageBuilder(responder.method, .error, responder.transactionID, into: &output)
             builder.append(code, into: &output)
             if let unknown { builder.append(unknownAttributes: unknown, into: &output) }
+            body(&builder, &output)
             if let software { builder.append(.software, software, into: &output) }
             return Self.finish(builder, responder, into: &output)
         }

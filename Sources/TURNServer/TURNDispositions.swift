@@ -8,6 +8,10 @@ public enum ClientDisposition: Equatable, Sendable {
     case ignored(TURNServerDrop)
     /// Its payload goes to a peer, now.
     case relay(RelayTransmit)
+    /// The stream belongs with the shard of this number, which is to have it, and this message first of all.
+    ///
+    /// Only for ConnectionBind requests: the peer's connection is there.
+    case handOver(shard: Int)
 }
 
 /// A datagram that the driver must send from a relay socket.

@@ -12,6 +12,16 @@ public struct TURNServerConfiguration: Sendable {
     public var relayPorts: ClosedRange<UInt16> = 49152...65535
     /// Peers that may be reached.
     public var gate: PeerAddressGate
+    /// Where NAT behaviour can be discovered (RFC 5780): at most one entry for each family.
+    ///
+    /// Without any, CHANGE-REQUEST is an unknown attribute.
+    public var discovery: [DiscoveryAddresses] = []
+    /// Other servers for clients that find no room here; `nil` for none.
+    public var redirection: TURNServerRedirection?
+    /// Whether Binding requests of RFC 3489, without the magic cookie, are answered over UDP.
+    ///
+    /// Off by default: hardly anybody needs it, and everything else without a cookie is noise.
+    public var answersRFC3489 = false
     /// How long things live.
     public var lifetimes = TURNServerLifetimes()
     /// What one client, one user and all together may take.
@@ -20,6 +30,10 @@ public struct TURNServerConfiguration: Sendable {
     public var software: String?
     /// Whether the driver can send datagrams that must not be fragmented; if not, DONT-FRAGMENT is unknown to the server.
     public var supportsDontFragment = true
+    /// Whether clients may have relayed TCP addresses (RFC 6062); if not, a request for one gets 442.
+    ///
+    /// Off by default: browsers do not use them, and they let a user connect to any TCP service that the gate admits.
+    public var relaysTCP = false
     /// Whether an Allocate request that names no address family gets one of the client's own.
     ///
     /// Departure: RFC 8656 §7.2 wants IPv4 then. Browsers never name a family, so IPv6-only hosts need this; off by default.
@@ -76,6 +90,14 @@ public struct TURNServerLimits: Sendable {
     public var permissionsPerAllocation = 256
     /// Channels of one allocation (508).
     public var channelsPerAllocation = 256
+    /// TCP connections with peers of one allocation, those that are being made included (508).
+    public var connectionsPerAllocation = 64
+    /// TCP connections with peers of one shard (508).
+    public var connections = 10_000
+    /// TCP connections to peers that may fail or be under way, for the clients of one /32 or /64 (508).
+    ///
+    /// Each Connect request takes a unit, which a success gives back: what is left is the pace of a port scan.
+    public var failedConnects = RateLimit(perSecond: 0.5, burst: 60)
     /// Bytes of payload that one allocation relays in each second, both directions together; `nil` for no limit.
     ///
     /// It also bounds what two servers can do whose relays were bound to each other (RFC 8656 §21.1.7).
@@ -86,7 +108,9 @@ public struct TURNServerLimits: Sendable {
     public var unauthenticatedAnswers = RateLimit(perSecond: 200, burst: 1000)
     /// Answers to Binding requests from one /32 or /64.
     public var bindingAnswers = RateLimit(perSecond: 200, burst: 1000)
-    /// How many source prefixes a shard tells apart for these two limits; memory is 24 bytes for each.
+    /// Binding responses to one /32 or /64 from another address or port than was asked, or to another port, or padded.
+    public var discoveryAnswers = RateLimit(perSecond: 5, burst: 50)
+    /// How many source prefixes a shard tells apart for each of these limits; memory is 24 bytes for each.
     public var limitedPrefixes = 16_384
     /// How long a port rests before another allocation gets it, as long as others are free.
     public var portRest: TimeSpan = .seconds(30)
@@ -107,6 +131,8 @@ public enum TURNServerConfigurationError: Error, Hashable, Sendable, CustomStrin
     case mixedFamilies(RelayAddress)
     /// Two relay addresses are the same on this host or to peers.
     case repeatedRelayAddress(IPAddress)
+    /// The two addresses or the two ports of NAT behaviour discovery are the same, or of two families.
+    case badDiscovery(DiscoveryAddresses)
     /// The port range touches the well-known ports.
     case wellKnownPorts(ClosedRange<UInt16>)
     /// The realm is empty or too long.
@@ -128,6 +154,8 @@ public enum TURNServerConfigurationError: Error, Hashable, Sendable, CustomStrin
         case .mixedFamilies(let relay):
             "relay address \(relay.local) cannot be known as \(relay.external): use two addresses of one family"
         case .repeatedRelayAddress(let ip): "relay address \(ip) is given twice: name each address once"
+        case .badDiscovery(let pair):
+            "NAT discovery with \(pair.first.external) and \(pair.second.external), ports \(pair.firstPort) and \(pair.secondPort), cannot work: use two addresses of one family and two ports"
         case .wellKnownPorts(let range):
             "relay ports \(range.lowerBound)-\(range.upperBound) include ports below 1024: use 49152-65535 or another range above"
         case .badRealm: "the realm must have 1 to 127 characters: use the server's domain name"
@@ -154,6 +182,7 @@ extension TURNServerConfiguration {
                 guard seen.insert(ip).inserted else { throw .repeatedRelayAddress(ip) }
             }
         }
+        for pair in discovery where !pair.isUsable { throw .badDiscovery(pair) }
         guard relayPorts.lowerBound >= 1024 else { throw .wellKnownPorts(relayPorts) }
         guard (1...127).contains(credentials.realm.count), credentials.realm.utf8.count <= 509 else { throw .badRealm }
         let name = software ?? ""

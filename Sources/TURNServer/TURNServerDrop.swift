@@ -14,6 +14,8 @@ public enum TURNServerDrop: String, DropReason {
     case unexpectedClass
     /// Too many answers to Binding requests from this prefix.
     case bindingRateLimit
+    /// Too many answers to this prefix from elsewhere, or to elsewhere (RFC 5780).
+    case discoveryRateLimit
     /// Too many answers to unauthenticated requests from this prefix.
     case unauthenticatedRateLimit
     /// The same Allocate request again while the first one waits for its relay socket.
@@ -32,6 +34,12 @@ public enum TURNServerDrop: String, DropReason {
     case deadRelay
     /// The allocation has no relayed address of the peer's family.
     case wrongFamily
+    /// Datagrams for an allocation whose relayed addresses speak TCP.
+    case wrongTransport
+    /// More TCP connections from peers than the allocation or the shard may have.
+    case tooManyConnections
+    /// An ICMP message of a kind that clients are not told of.
+    case unreportedICMP
     /// A payload that does not fit into one datagram or message.
     case payloadTooLarge
     /// The allocation has relayed as many bytes as it may for now.

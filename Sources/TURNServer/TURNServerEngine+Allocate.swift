@@ -1,6 +1,7 @@
 import Bytes
 public import NetTypes
 import STUN
+import TURN
 
 /// Allocate (RFC 8656 §7.2).
 extension TURNServerEngine {
@@ -28,7 +29,12 @@ extension TURNServerEngine {
             fail(context.responder, error.code)
             return .accepted
         }
-        if let code = open(wish, request.transactionID, context) { fail(context.responder, code) }
+        // A reserved port is here and nowhere else.
+        let mayLeave = wish.token == nil
+        if mayLeave, configuration.redirection?.isForAll == true, redirect(context.responder) { return .accepted }
+        guard let code = open(wish, request.transactionID, context) else { return .accepted }
+        if mayLeave, code == .insufficientCapacity, redirect(context.responder) { return .accepted }
+        fail(context.responder, code)
         return .accepted
     }
 
@@ -67,6 +73,7 @@ extension TURNServerEngine {
             account: context.account,
             transactionID: transactionID,
             created: now,
+            transport: wish.transport,
             relays: relays,
             bandwidth: bandwidth(at: now)
         )
@@ -81,7 +88,7 @@ extension TURNServerEngine {
             wish: wish.ports,
             attempts: configuration.limits.portAttempts
         )
-        for family in AddressFamily.allCases { requestSocket(handle, family, relays[family]) }
+        for family in AddressFamily.allCases { requestSocket(handle, family, relays[family], wish.transport) }
         return nil
     }
 
@@ -91,10 +98,16 @@ extension TURNServerEngine {
         return .opening(lease, isRedeemed: false)
     }
 
-    private mutating func requestSocket(_ handle: SlotHandle, _ family: AddressFamily, _ slot: RelaySlot) {
+    private mutating func requestSocket(
+        _ handle: SlotHandle,
+        _ family: AddressFamily,
+        _ slot: RelaySlot,
+        _ transport: RelayedTransport
+    ) {
         guard case .opening(let lease, _) = slot else { return }
         let local = SocketAddress(shared.address(of: lease).local, port: lease.port)
-        events.append(.openRelay(RelayRequest(id: RelayID(handle, family), local: local)))
+        let request = RelayRequest(id: RelayID(handle, family), local: local)
+        events.append(transport == .tcp ? .openListener(request) : .openRelay(request))
     }
 
     private func bandwidth(at now: Instant) -> TokenBucket? {
@@ -110,8 +123,8 @@ extension TURNServerEngine {
     /// If the client has gone meanwhile, a `closeRelay` event with the token follows.
     public mutating func relayOpened(_ id: RelayID, token: UInt64, at now: Instant) {
         let handle = id.allocation
-        guard let slot = allocations.read(handle, { $0.relays[id.family] }), case .opening(let lease, _) = slot,
-            let lifetime = pending[handle]?.lifetime
+        guard let (slot, transport) = allocations.read(handle, { ($0.relays[id.family], $0.transport) }),
+            case .opening(let lease, _) = slot, let lifetime = pending[handle]?.lifetime
         else {
             events.append(.closeRelay(token: token))
             return
@@ -119,7 +132,7 @@ extension TURNServerEngine {
         let external = SocketAddress(shared.address(of: lease).external, port: lease.port)
         let relay = OpenRelay(lease: lease, token: token, external: external, expires: now + lifetime)
         _ = allocations.update(handle) { $0.relays[id.family] = .open(relay) }
-        shared.markLive(lease)
+        shared.markLive(lease, transport)
         complete(handle, at: now)
     }
 
@@ -129,7 +142,7 @@ extension TURNServerEngine {
     /// many ports were in use, the client gets 508.
     public mutating func relayOpenFailed(_ id: RelayID, addressInUse: Bool, at now: Instant) {
         let handle = id.allocation
-        guard let slot = allocations.read(handle, { $0.relays[id.family] }),
+        guard let (slot, transport) = allocations.read(handle, { ($0.relays[id.family], $0.transport) }),
             case .opening(let lease, let isRedeemed) = slot, let pending = pending[handle]
         else { return }
         giveBack(lease, pending.wish, at: now)
@@ -137,7 +150,7 @@ extension TURNServerEngine {
         if addressInUse, !isRedeemed, pending.attempts > 0 { next = take(id.family, pending.wish, at: now) }
         _ = allocations.update(handle) { $0.relays[id.family] = next }
         self.pending[handle]?.attempts -= 1
-        requestSocket(handle, id.family, next)
+        requestSocket(handle, id.family, next, transport)
         complete(handle, at: now)
     }
 

@@ -92,6 +92,7 @@ extension TURNServerEngine {
     private mutating func closeRelay(of handle: SlotHandle, _ family: AddressFamily, at now: Instant) {
         guard let relay = allocations.read(handle, { $0.relays[family].open }) ?? nil else { return }
         removePeers(of: handle, family)
+        closeConnections(of: handle, family)
         _ = allocations.update(handle) { $0.relays[family] = .none }
         close(relay, at: now)
     }
@@ -103,7 +104,10 @@ extension TURNServerEngine {
 
     /// Ends an allocation and gives everything back that it holds.
     mutating func end(_ handle: SlotHandle, _ reason: AllocationEnd, at now: Instant) {
-        for family in AddressFamily.allCases { removePeers(of: handle, family) }
+        for family in AddressFamily.allCases {
+            removePeers(of: handle, family)
+            closeConnections(of: handle, family)
+        }
         guard let allocation = allocations.remove(handle) else { return }
         clients.remove(allocation.client)
         dropStaleTimers()

@@ -59,6 +59,8 @@ extension TURNServerEngine {
         } catch {
             return fail(context.responder, .badRequest)
         }
+        // RFC 6062 knows no channels (turn 173).
+        guard allocations.read(handle, { $0.transport }) == .udp else { return fail(context.responder, .badRequest) }
         let number = channel.rawValue
         let presented = gate.presented(address)
         let now = context.now
@@ -87,7 +89,7 @@ extension TURNServerEngine {
         let isOwnRelay: Bool
     }
 
-    private func admit(_ address: SocketAddress) -> Peer? {
+    func admit(_ address: SocketAddress) -> Peer? {
         switch gate.judge(address.ip) {
         case .allowed: Peer(address: gate.presented(address), isOwnRelay: false)
         case .ownRelay: Peer(address: gate.presented(address), isOwnRelay: true)
@@ -95,7 +97,7 @@ extension TURNServerEngine {
         }
     }
 
-    private func hasFamily(_ family: AddressFamily, _ handle: SlotHandle) -> Bool {
+    func hasFamily(_ family: AddressFamily, _ handle: SlotHandle) -> Bool {
         allocations.read(handle) { $0.relays[family].open != nil } ?? false
     }
 }

@@ -37,6 +37,7 @@ extension TURNServerEngine {
             guard case .open(let relay) = allocation.relays[destination.family], now < relay.expires else {
                 return .drop(.wrongFamily)
             }
+            guard allocation.transport == .udp else { return .drop(.wrongTransport) }
             guard allocation.spend(payload.count, at: now) else { return .drop(.bandwidthLimit) }
             allocation.traffic.countToPeer(payload.count)
             return .token(relay.token)

@@ -22,7 +22,7 @@ extension TURNServerEngine {
             case .success, .error: return ignore(.unexpectedClass)
             }
         } catch {
-            return ignore(.malformedSTUN)
+            return receiveRFC3489(bytes, from: client, at: now)
         }
     }
 
@@ -42,10 +42,13 @@ extension TURNServerEngine {
         switch method {
         case .binding: return receiveBinding(request, responder, at: now)
         case .allocate, .refresh, .createPermission, .channelBind: break
+        case .connect where configuration.relaysTCP: break
+        case .connectionBind where configuration.relaysTCP:
+            if let shard = otherShard(for: request, from: client) { return .handOver(shard: shard) }
         default: return ignore(.unsupportedMethod)
         }
         let handle = clients[client]
-        let holder = handle.flatMap { allocations.read($0) { $0.account } }
+        let holder = (handle ?? allocationOfConnection(in: request)).flatMap { allocations.read($0) { $0.account } }
         let isRepeated = handle.flatMap { allocations.read($0) { $0.transactionID } } == request.transactionID
         switch authenticate(request, from: client, holder: holder, isRepeated: isRepeated) {
         case .challenge(let code, let isFailure):
@@ -77,6 +80,10 @@ extension TURNServerEngine {
             return .accepted
         }
         guard request.method != .allocate else { return allocate(request, context) }
+        guard request.method != .connectionBind else {
+            bindConnection(request, context)
+            return .accepted
+        }
         guard let handle = clients[context.client],
             let (holder, isPending) = allocations.read(handle, { ($0.account, $0.relays.isOpening) }), !isPending
         else {
@@ -90,6 +97,7 @@ extension TURNServerEngine {
         switch request.method {
         case .refresh: refresh(request, handle, context)
         case .createPermission: createPermissions(request, handle, context)
+        case .connect: connect(request, handle, context)
         default: bindChannel(request, handle, context)
         }
         return .accepted
@@ -109,11 +117,14 @@ extension TURNServerEngine {
         at now: Instant
     ) -> ClientDisposition {
         guard bindings.take(responder.client.remote.ip, at: now) else { return ignore(.bindingRateLimit) }
+        let discovery = discovery(for: responder.client)
+        let known = discovery == nil ? known : known.union(Self.discoveryAttributes)
         let unknown = request.unknownRequiredAttributes(known: known)
         guard unknown.isEmpty else {
             fail(responder, .unknownAttribute, unknown: unknown)
             return .accepted
         }
+        if let (addresses, corner) = discovery { return discover(request, responder, addresses, corner, at: now) }
         succeed(responder) { $0.append(.xorMappedAddress, xored: responder.client.remote, into: &$1) }
         return .accepted
     }
@@ -127,7 +138,9 @@ extension TURNServerEngine {
         case .send: return receiveSend(message, from: client, at: now)
         // A keep-alive of the client's NAT binding; nothing to do (turn 37).
         case .binding: return .accepted
-        case .data, .allocate, .refresh, .createPermission, .channelBind: return ignore(.unexpectedClass)
+        case .data, .allocate, .refresh, .createPermission, .channelBind, .connect, .connectionBind,
+            .connectionAttempt:
+            return ignore(.unexpectedClass)
         default: return ignore(.unsupportedMethod)
         }
     }

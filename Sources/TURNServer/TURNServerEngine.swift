@@ -25,6 +25,10 @@ public struct TURNServerEngine: ~Copyable {
     var peers: PeerTables
     /// One deadline or more for each allocation: later ones are found when an earlier one fires.
     var timers = DeadlineQueue<SlotHandle>()
+    var connections: PeerConnections
+    var connects: PrefixLimiter
+    /// The shard's number among those of the server, from 0.
+    public let shard: Int
     var deletes: RecentDeletes
     var reservationExpiry: Instant?
     var outbox = Outbox(capacity: 256 * 1024)
@@ -33,6 +37,7 @@ public struct TURNServerEngine: ~Copyable {
     var counters = Counters()
     var unauthenticated: PrefixLimiter
     var bindings: PrefixLimiter
+    var discoveries: PrefixLimiter
     var weakEntropy: Entropy
     var unixSeconds: UInt64
 
@@ -62,7 +67,9 @@ public struct TURNServerEngine: ~Copyable {
         presentsRelays = configuration.relayAddresses.contains { $0.local != $0.external }
         var known = AttributeSet.turn
         if !configuration.supportsDontFragment { known.remove(.dontFragment) }
+        if configuration.relaysTCP { known.insert(.connectionID) }
         self.known = known
+        shard = shared.addShard()
         decoyKey = IntegrityKey(entropy.bytes(32).span)
         let limits = configuration.limits
         allocations = SlotPool(limit: limits.allocations)
@@ -76,6 +83,14 @@ public struct TURNServerEngine: ~Copyable {
         )
         bindings = PrefixLimiter(limits.bindingAnswers, places: limits.limitedPrefixes, seed: entropy.next())
         weakEntropy = .seeded(entropy.next())
+        connections = PeerConnections(limit: limits.connections)
+        let places = configuration.relaysTCP ? limits.limitedPrefixes : 1
+        connects = PrefixLimiter(limits.failedConnects, places: places, seed: entropy.next())
+        discoveries = PrefixLimiter(
+            limits.discoveryAnswers,
+            places: configuration.discovery.isEmpty ? 1 : limits.limitedPrefixes,
+            seed: entropy.next()
+        )
     }
 
     /// Tells the time of day, in seconds since 1970; to be called about once a second.
@@ -112,7 +127,7 @@ public struct TURNServerEngine: ~Copyable {
     }
 
     /// How many bytes a response has at most.
-    public static var maximumResponseByteCount: Int { responseRoom }
+    public static var maximumResponseByteCount: Int { responseRoom + maximumPadding }
 
     /// Takes the oldest event that was not taken yet.
     public mutating func pollEvent() -> TURNServerEvent? {
@@ -136,11 +151,10 @@ public struct TURNServerEngine: ~Copyable {
 
     /// When `handleTimeout` must be called, or `nil` if nothing waits for time to pass.
     public var nextTimeout: Instant? {
-        switch (timers.earliest, reservationExpiry) {
-        case (let first?, let second?): min(first, second)
-        case (let first?, nil): first
-        case (nil, let second): second
-        }
+        var next = timers.earliest ?? .distantFuture
+        if let expiry = reservationExpiry { next = min(next, expiry) }
+        if let deadline = connections.earliestDeadline { next = min(next, deadline) }
+        return next == .distantFuture ? nil : next
     }
 
     /// Ends what has expired; to be called when `nextTimeout` has passed, harmless otherwise.
@@ -149,6 +163,7 @@ public struct TURNServerEngine: ~Copyable {
             guard let deadline = allocations.read(handle, { $0.deadline }) ?? nil else { continue }
             if deadline <= now { expireRelays(of: handle, at: now) } else { timers.push(handle, at: deadline) }
         }
+        while let handle = connections.popExpired(at: now) { giveUpConnection(handle, at: now) }
         if let expiry = reservationExpiry, expiry <= now {
             reservationExpiry = shared.expireReservations(at: now)
         }
@@ -182,6 +197,7 @@ public struct TURNServerEngine: ~Copyable {
             allocations: allocations.count,
             permissions: peers.permissionCount,
             channels: peers.channelCount,
+            peerConnections: connections.count,
             allocationsCreated: counters.allocationsCreated,
             traffic: counters.traffic,
             requests: counters.requestCounts,

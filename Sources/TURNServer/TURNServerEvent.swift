@@ -8,6 +8,21 @@ public enum TURNServerEvent: Sendable, Equatable {
     case openRelay(RelayRequest)
     /// Close the socket with this token; datagrams that it still delivers are dropped.
     case closeRelay(token: UInt64)
+    /// Listen for TCP connections of peers; answer as to `openRelay`. `closeRelay` closes it.
+    ///
+    /// The address must allow connections to be made from it as well (SO_REUSEPORT).
+    case openListener(RelayRequest)
+    /// Connect to a peer from a relayed TCP address; answer with `peerConnected` or `peerConnectFailed`.
+    ///
+    /// Whatever the peer sends waits, unread, until `joinPeer`.
+    case connectPeer(PeerConnectRequest)
+    /// Copy bytes between this connection with a peer and this client's stream from now on, both ways.
+    ///
+    /// The success response to the client, which follows, goes before the first byte. What the client has sent behind its
+    /// request belongs to the peer.
+    case joinPeer(PeerConnectionID, ClientTuple)
+    /// Close this connection with a peer; a client's stream that is joined to it ends with what it has to say.
+    case closePeer(PeerConnectionID)
     /// An allocation was made; the client has its success response.
     case allocationCreated(AllocationSummary)
     /// A permission for a new peer address was installed; together with the summaries it says who talked to whom.
@@ -26,6 +41,26 @@ public struct RelayRequest: Sendable, Hashable {
     public let id: RelayID
     /// The address and port to bind, exactly.
     public let local: SocketAddress
+}
+
+/// Names one TCP connection with a peer, made or accepted, until it is closed.
+public struct PeerConnectionID: Hashable, Sendable {
+    /// The identifier as one integer.
+    public let bits: UInt64
+
+    /// Makes the identifier whose `bits` these are.
+    @inlinable
+    public init(bits: UInt64) { self.bits = bits }
+}
+
+/// A connection that the driver must make.
+public struct PeerConnectRequest: Sendable, Hashable {
+    /// The name of the connection in everything that follows.
+    public let id: PeerConnectionID
+    /// The relayed address, as it is on this host: where the connection comes from, exactly.
+    public let local: SocketAddress
+    /// The peer.
+    public let destination: SocketAddress
 }
 
 /// Why an allocation ended.
@@ -67,6 +102,11 @@ public struct RelayedTraffic: Sendable, Hashable {
 
     /// Nothing relayed yet.
     public init() {}
+
+    mutating func countStream(toPeer: Int, toClient: Int) {
+        bytesToPeers &+= UInt64(toPeer)
+        bytesToClient &+= UInt64(toClient)
+    }
 
     mutating func countToPeer(_ bytes: Int) {
         packetsToPeers &+= 1

@@ -29,6 +29,8 @@ package struct TURNServerExercise: ~Copyable {
         configuration.limits.permissionsPerAllocation = 8
         configuration.limits.channelsPerAllocation = 4
         configuration.limits.limitedPrefixes = 64
+        configuration.limits.connectionsPerAllocation = 4
+        configuration.relaysTCP = true
         return configuration
     }
 
@@ -39,6 +41,8 @@ package struct TURNServerExercise: ~Copyable {
     private var engine: TURNServerEngine
     private var now = Instant.zero
     private var sockets: [UInt64: RelayID] = [:]
+    private var connections: Set<PeerConnectionID> = []
+    private var lastConnection: UInt32 = 0
     private var nextToken: UInt64 = 0
     private var failures = 0
     private var transactions: UInt64 = 0
@@ -79,6 +83,7 @@ package struct TURNServerExercise: ~Copyable {
         precondition(statistics.allocations == 0 && statistics.permissions == 0 && statistics.channels == 0)
         precondition(shared.allocationCount == 0 && shared.userCount == 0 && shared.reservationCount == 0)
         precondition(shared.takenPortCount == 0 && shared.livePortCount == 0)
+        precondition(statistics.peerConnections == 0 && connections.isEmpty)
         precondition(sockets.isEmpty && engine.nextTimeout == nil)
     }
 
@@ -117,7 +122,10 @@ package struct TURNServerExercise: ~Copyable {
 
     private func method(_ kind: UInt8) -> STUNMethod {
         guard kind & 7 != 7 else { return .send }
-        let methods: [STUNMethod] = [.allocate, .refresh, .createPermission, .channelBind]
+        let methods: [STUNMethod] = [
+            .allocate, .refresh, .createPermission, .channelBind, .connect, .connectionBind, .allocate,
+            .createPermission,
+        ]
         return methods[Int(kind &>> 3) % methods.count]
     }
 
@@ -162,11 +170,13 @@ package struct TURNServerExercise: ~Copyable {
         for offset in stride(from: 0, to: attributes.count &- 3, by: 4) {
             let (kind, value) = (attributes[offset], attributes.bigEndianUInt16(at: offset &+ 2))
             switch kind & 15 {
-            case 0...2: builder.append(RelayedTransport.udp, into: &output)
+            case 0...2: builder.append(value & 1 == 1 ? RelayedTransport.tcp : .udp, into: &output)
             case 3: builder.append(.lifetime, UInt32(value & 3) &* 700, into: &output)
             case 4: builder.append(evenPortReservingNext: value & 1 == 1, into: &output)
             case 5: builder.append(requested: value & 1 == 1 ? .ipv6 : .ipv4, into: &output)
             case 6: builder.append(additional: .ipv6, into: &output)
+            case 7 where value & 1 == 1:
+                builder.append(.connectionID, lastConnection &+ UInt32(value &>> 14), into: &output)
             case 7: builder.append(.reservationToken, UInt64(value), into: &output)
             case 8: builder.append(.channelNumber, UInt32(0x4000 | value & 7) &<< 16, into: &output)
             case 9...12:
@@ -189,6 +199,10 @@ package struct TURNServerExercise: ~Copyable {
     private mutating func deliver(_ count: Int, from source: SocketAddress) {
         let relays = Array(sockets.values)
         for id in relays.prefix(4) {
+            guard count & 1 == 0 else {
+                if let connection = engine.peerAccepted(id, from: source, at: now) { connections.insert(connection) }
+                continue
+            }
             var buffer = [UInt8](repeating: 0, count: 64 + count + 4)
             var packet = buffer.mutableSpan
             let disposition = engine.receiveFromPeer(
@@ -207,7 +221,7 @@ package struct TURNServerExercise: ~Copyable {
     private mutating func drain() {
         while let event = engine.pollEvent() {
             switch event {
-            case .openRelay(let request):
+            case .openRelay(let request), .openListener(let request):
                 if failures > 0 {
                     failures -= 1
                     engine.relayOpenFailed(request.id, addressInUse: failures & 3 != 0, at: now)
@@ -219,13 +233,30 @@ package struct TURNServerExercise: ~Copyable {
             case .closeRelay(let token):
                 let known = sockets.removeValue(forKey: token)
                 precondition(known != nil, "closed a socket that is not open")
+            case .connectPeer(let request):
+                failures = max(0, failures - 1)
+                let isNew = connections.insert(request.id).inserted
+                precondition(isNew, "two connections of one name")
+                if failures & 1 == 0 {
+                    engine.peerConnected(request.id, at: now)
+                } else {
+                    connections.remove(request.id)
+                    engine.peerConnectFailed(request.id, at: now)
+                }
+            case .joinPeer(let id, _): precondition(connections.contains(id), "joined a connection that is not there")
+            case .closePeer(let id):
+                let known = connections.remove(id)
+                precondition(known != nil, "closed a connection that is not there")
             case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed: break
             }
         }
         var isEmpty = false
         while !isEmpty {
-            _ = buildBytes(capacity: TURNServerEngine.maximumResponseByteCount) { output in
+            let response = buildBytes(capacity: TURNServerEngine.maximumResponseByteCount) { output in
                 isEmpty = engine.pollTransmit(into: &output) == nil
+            }
+            if let view = try? STUNMessageView(response.span), let number = try? view.connectionID() {
+                lastConnection = number
             }
         }
     }

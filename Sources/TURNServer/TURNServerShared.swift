@@ -1,5 +1,6 @@
 public import NetTypes
 import Synchronization
+import TURN
 
 /// What all shards of one server share: the allocation quota and the relay ports.
 ///
@@ -11,6 +12,7 @@ public final class TURNServerShared: Sendable {
         var pools: [PortPool]
         var reservations: [UInt64: Reservation] = [:]
         var nextExpiry: Instant?
+        var shardCount = 0
         var entropy: Entropy
 
         /// Frees the ports of all reservations that have passed.
@@ -33,6 +35,7 @@ public final class TURNServerShared: Sendable {
 
     private let relays: [RelayAddress]
     private let live: [LivePorts]
+    private let liveTCP: [LivePorts]
     private let reservationTime: TimeSpan
     private let state: Mutex<State>
 
@@ -42,6 +45,7 @@ public final class TURNServerShared: Sendable {
     public init(_ configuration: TURNServerConfiguration, entropy: Entropy = .system) {
         relays = configuration.relayAddresses
         live = relays.map { _ in LivePorts() }
+        liveTCP = configuration.relaysTCP ? relays.map { _ in LivePorts() } : []
         reservationTime = configuration.lifetimes.reservation
         let limits = configuration.limits
         let pool = PortPool(range: configuration.relayPorts, rest: limits.portRest)
@@ -64,7 +68,7 @@ public final class TURNServerShared: Sendable {
     public var takenPortCount: Int { state.withLock { $0.pools.reduce(0) { $0 + $1.takenCount } } }
 
     /// How many relay sockets are open.
-    public var livePortCount: Int { live.reduce(0) { $0 + $1.count } }
+    public var livePortCount: Int { (live + liveTCP).reduce(0) { $0 + $1.count } }
 
     /// How many ports are held for clients with a token.
     public var reservationCount: Int { state.withLock { $0.reservations.count } }
@@ -77,6 +81,20 @@ public final class TURNServerShared: Sendable {
 struct PortLease: Equatable, Sendable {
     let relay: Int
     let port: UInt16
+}
+
+// MARK: - Shards
+
+extension TURNServerShared {
+    /// Gives a new shard its number; CONNECTION-IDs carry it.
+    func addShard() -> Int {
+        state.withLock { state in
+            defer { state.shardCount += 1 }
+            return state.shardCount
+        }
+    }
+
+    var shardCount: Int { state.withLock { $0.shardCount } }
 }
 
 // MARK: - Quota
@@ -119,13 +137,17 @@ extension TURNServerShared {
 
     func giveBack(_ lease: PortLease, at now: Instant) {
         live[lease.relay].remove(lease.port)
+        if !liveTCP.isEmpty { liveTCP[lease.relay].remove(lease.port) }
         state.withLock { $0.pools[lease.relay].giveBack(lease.port, at: now) }
     }
 
-    func markLive(_ lease: PortLease) { live[lease.relay].insert(lease.port) }
+    func markLive(_ lease: PortLease, _ transport: RelayedTransport) {
+        if transport == .tcp { liveTCP[lease.relay].insert(lease.port) } else { live[lease.relay].insert(lease.port) }
+    }
 
     /// Whether a relay of ours is open at this address, given in its local or its external form.
-    func isLiveRelay(_ address: SocketAddress) -> Bool {
+    func isLiveRelay(_ address: SocketAddress, _ transport: RelayedTransport = .udp) -> Bool {
+        let live = transport == .tcp ? liveTCP : live
         for index in relays.indices where relays[index].local == address.ip || relays[index].external == address.ip {
             if live[index].contains(address.port) { return true }
         }

@@ -6,6 +6,8 @@ public struct TURNServerStatistics: Sendable {
     public let permissions: Int
     /// Channels that are held now, some of which may just have expired.
     public let channels: Int
+    /// TCP connections with peers that exist now, those that are being made included.
+    public let peerConnections: Int
     /// Allocations ever made.
     public let allocationsCreated: UInt64
     /// What was relayed.

@@ -172,14 +172,16 @@ public struct DatagramSendBatch: ~Copyable {
     /// Sends the datagrams of one socket.
     private mutating func send(_ range: Range<Int>, _ packets: UnsafePointer<UInt8>?) {
         var next = range.lowerBound
-        var isRetry = false
+        // Sent again: the error may have been an earlier datagram's, told only once, and this one not have been tried.
+        var doubted: DatagramError?
         while next < range.upperBound {
             let result = unsafe sendSome(next..<range.upperBound, packets)
             if result > 0 {
                 for position in next..<next + result { sentBytes &+= UInt64(queue[order.element(at: position)].length) }
                 sentDatagrams &+= UInt64(result)
                 next += result
-                isRetry = false
+                if let doubted { errors.count(doubted) }
+                doubted = nil
                 continue
             }
             let error = DatagramError(errno: Int32(-result))
@@ -188,14 +190,13 @@ public struct DatagramSendBatch: ~Copyable {
                 for _ in next..<range.upperBound { errors.count(.wouldBlock) }
                 return
             }
-            errors.count(error)
-            // A refusal is that of an earlier datagram, and told only once: this one has not been tried yet.
-            if error == .connectionRefused, !isRetry {
-                isRetry = true
-            } else {
-                next += 1
-                isRetry = false
+            guard doubted != nil || !error.mayBeEarlier else {
+                doubted = error
+                continue
             }
+            errors.count(error)
+            doubted = nil
+            next += 1
         }
     }
 

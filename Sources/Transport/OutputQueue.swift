@@ -68,3 +68,6 @@ struct OutputQueue: ~Copyable {
         start = 0
     }
 }
+
+// The queue owns its memory alone, so it moves between threads with it.
+extension OutputQueue: @unchecked Sendable {}

@@ -82,6 +82,14 @@ public enum DatagramError: String, DropReason {
     /// Anything else.
     case other
 
+    /// Whether a socket may tell it of a datagram that was sent before: what ICMP brings.
+    var mayBeEarlier: Bool {
+        switch self {
+        case .connectionRefused, .hostUnreachable, .networkUnreachable, .messageTooLong, .notPermitted, .other: true
+        case .noBufferSpace, .wouldBlock, .sourceUnavailable, .wrongFamily: false
+        }
+    }
+
     /// The kind that an `errno` belongs to.
     public init(errno number: Int32) {
         self =

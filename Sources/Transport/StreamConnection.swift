@@ -9,7 +9,7 @@ public import NetTypes
 /// `.wouldBlock`, or come back by yourself while `hasUnreadBytes`; when it is writable, call `flush`. After `.closed` stop
 /// watching for reading: the end of a stream stays readable. How long a
 /// handshake, a silence or a slow reader may last is the owner's affair. Closes when its life ends.
-public struct StreamConnection: ~Copyable {
+public struct StreamConnection: ~Copyable, Sendable {
     private let socket: TCPSocket
     private var tls: TLSSession?
     private var output = OutputQueue()

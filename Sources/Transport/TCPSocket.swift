@@ -21,6 +21,8 @@ public struct TCPSocket: ~Copyable, Sendable {
 
     /// Begins to connect to `address`, from `source` if that is given, without waiting for the outcome.
     ///
+    /// A source port other than 0 may be that of a listener, and of other connections, that allow it (`reusesPort`).
+    ///
     /// Wrap it in a `StreamConnection`, wait until it is writable, and call `flush`: `isEstablished` or a failure follows.
     ///
     /// - Throws: If the attempt cannot even begin.
@@ -36,7 +38,12 @@ public struct TCPSocket: ~Copyable, Sendable {
         let setter = OptionSetter(descriptor: owned.number, address: address)
         try setter.apply(options)
         if let source {
-            _ = try OptionSetter(descriptor: owned.number, address: source).bind(.tcp)
+            let setter = OptionSetter(descriptor: owned.number, address: source)
+            if source.port != 0 {
+                try setter.set(FLOE_OPTION_REUSE_ADDRESS, 1, "SO_REUSEADDR")
+                try setter.set(FLOE_OPTION_REUSE_PORT, 1, "SO_REUSEPORT")
+            }
+            _ = try setter.bind(.tcp)
         }
         var target = floe_address(address)
         var local = floe_address()

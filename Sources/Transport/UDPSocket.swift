@@ -17,7 +17,9 @@ public struct UDPSocketHandle: Hashable, Sendable {
 
 /// A UDP socket; closes when its life ends.
 ///
-/// ICMP errors are not queued on it (IP_RECVERR stays off), so one peer's trouble is no other peer's.
+/// ICMP errors are queued on it only if that is asked for (`reportsErrors`); then the owner reads them with
+/// `nextICMPError` whenever the poller says that the socket is broken. One peer's trouble is no other peer's either way:
+/// the batches go on after an error.
 public struct UDPSocket: ~Copyable, Sendable {
     /// How datagrams longer than the path takes are treated.
     public enum PathMTUDiscovery: Int32, Sendable {
@@ -41,6 +43,8 @@ public struct UDPSocket: ~Copyable, Sendable {
         public var reportsLocalAddress: Bool?
         /// Whether the traffic class, with the ECN bits, of each datagram is told.
         public var reportsTrafficClass = false
+        /// Whether ICMP errors about what was sent are queued for `UDPSocketHandle.nextICMPError`.
+        public var reportsErrors = false
         /// Whether an address may be used that the host does not have yet.
         public var allowsMissingAddress = false
         /// How datagrams longer than the path takes are treated.
@@ -122,7 +126,7 @@ struct OptionSetter {
     }
 
     func apply(_ options: UDPSocket.Options) throws(SocketError) {
-        try set(FLOE_OPTION_RECEIVE_ERRORS, 0, "the reporting of errors")
+        try set(FLOE_OPTION_RECEIVE_ERRORS, options.reportsErrors ? 1 : 0, "the reporting of errors")
         if address.family == .ipv6 { try set(FLOE_OPTION_IPV6_ONLY, options.isIPv6Only ? 1 : 0, "IPV6_V6ONLY") }
         if options.reusesPort { try set(FLOE_OPTION_REUSE_PORT, 1, "SO_REUSEPORT") }
         if options.allowsMissingAddress { try set(FLOE_OPTION_FREE_BIND, 1, "IP_FREEBIND") }

@@ -140,6 +140,8 @@ final class RelayClient {
         func value(_ type: AttributeType) -> [UInt8]? { owned.attributes.first { $0.type == type }?.value }
         guard view.type.messageClass != .indication else {
             let peer = try #require(try view.xorAddress(.xorPeerAddress))
+            // ICMP about what was sent; when it comes is the kernel's affair.
+            guard value(.icmp) == nil else { return nil }
             arrivals.append(.data(from: peer, try #require(value(.data))))
             return nil
         }

@@ -33,15 +33,18 @@ import Testing
             let bits = entropy.next()
             let byte = UInt8(truncatingIfNeeded: bits >> 8)
             let client = UInt8(truncatingIfNeeded: bits >> 16)
-            switch bits % 16 {
+            switch bits % 17 {
             case 0: script += [byte & 0x18, client]
             case 1: script += [1, client]
             case 2: script += [byte & 0x38 | 2, client]
             case 3, 4: script += [byte & 0xF8 | 3, client] + entropy.bytes(2)
-            case 5...8: script += [5, client, 3, 0, 0, 0, 0] + entropy.bytes(8)
+            case 5...7: script += [5, client, 3, 0, 0, 0, 0] + entropy.bytes(8)
+            case 8: script += [5, client | 1, 1, 0, 0, 0, 1]
             case 9: script += [5 | 1 << 3, client, 1] + entropy.bytes(4)
             case 10, 11: script += [5 | 2 << 3, client, 2, 9, 0] + entropy.bytes(2) + [10, 0] + entropy.bytes(2)
             case 12, 13: script += [5 | 3 << 3, client, 2, 8, 0] + entropy.bytes(2) + [9, 0] + entropy.bytes(2)
+            case 14: script += [5 | 4 << 3, client | 1, 1, 9, 0] + entropy.bytes(2)
+            case 15: script += [5 | 5 << 3, client | 1, 1, 7, 0, 0, 1]
             default: script += [7, client, 2, 9, 0] + entropy.bytes(2) + [14] + entropy.bytes(3)
             }
         }

@@ -48,4 +48,20 @@ int floe_send(
     struct floe_sender *sender, const floe_outgoing *queue, const uint16_t *order, int count, const uint8_t *copies,
     const uint8_t *packets);
 
+/// An error that is queued on a socket with FLOE_OPTION_RECEIVE_ERRORS.
+typedef struct floe_icmp_error {
+    /// Where the datagram was sent to.
+    floe_address destination;
+    /// The path's MTU for "packet too big" and "fragmentation needed".
+    uint32_t mtu;
+    uint8_t type;
+    uint8_t code;
+    /// 4 for ICMP, 6 for ICMPv6, 0 for an error of this host.
+    uint8_t family;
+    uint8_t reserved;
+} floe_icmp_error;
+
+/// Takes the oldest error: 1, 0 if there is none, or a negative errno.
+int floe_receive_icmp_error(int descriptor, floe_icmp_error *error);
+
 #endif

@@ -23,7 +23,11 @@ protocol TestClient: AnyObject {
 
 extension TestClient {
     /// Sends a request with credentials.
-    func ask(_ method: STUNMethod, _ attributes: [STUNMessage.Attribute]) throws {
+    func ask(
+        _ method: STUNMethod,
+        _ attributes: [STUNMessage.Attribute],
+        followedBy rest: [UInt8] = []
+    ) throws {
         let credentials = try LongTermCredentials(username: "alice", realm: TestShard.realm, password: "secret")
         let all =
             attributes + [
@@ -35,7 +39,14 @@ extension TestClient {
             TransactionID.random(using: &entropy),
             attributes: all
         )
-        send(try message.encoded(protectedBy: .sha1(credentials.md5Key)))
+        send(try message.encoded(protectedBy: .sha1(credentials.md5Key)) + rest)
+    }
+
+    /// Gets a nonce by a request without credentials.
+    func challenge(_ shard: inout TestShard) throws {
+        send(try STUNMessage(STUNMessageType(.allocate, .request), .random(using: &entropy)).encoded())
+        let challenge = try decode(next(&shard))
+        nonce = try #require(challenge.attributes.first { $0.type == .nonce }).value
     }
 
     /// Waits for the next message.
@@ -64,15 +75,9 @@ extension TestClient {
     }
 
     /// Allocates and returns the relayed address.
-    func allocate(_ shard: inout TestShard) throws -> SocketAddress {
-        let transport = STUNMessage.Attribute(.requestedTransport, [17, 0, 0, 0])
-        if nonce.isEmpty {
-            let first = STUNMessage(STUNMessageType(.allocate, .request), .random(using: &entropy))
-            send(try first.encoded())
-            let challenge = try decode(next(&shard))
-            nonce = try #require(challenge.attributes.first { $0.type == .nonce }).value
-        }
-        try ask(.allocate, [transport])
+    func allocate(_ shard: inout TestShard, _ transport: RelayedTransport = .udp) throws -> SocketAddress {
+        if nonce.isEmpty { try challenge(&shard) }
+        try ask(.allocate, [.init(.requestedTransport, [transport.rawValue, 0, 0, 0])])
         let answer = try next(&shard)
         let relayed = try STUNMessageView(answer.span).xorRelayedAddress()
         return try #require(relayed)
@@ -132,9 +137,9 @@ final class UDPClient: TestClient {
     private var received = DatagramReceiveBatch(capacity: 16)
     private var sent = DatagramSendBatch(capacity: 16)
 
-    init(_ server: SocketAddress) throws {
+    init(_ server: SocketAddress, options: UDPSocket.Options = UDPSocket.Options()) throws {
         self.server = server
-        socket = try UDPSocket(boundTo: SocketAddress(TestShard.loopback, port: 0))
+        socket = try UDPSocket(boundTo: SocketAddress(TestShard.loopback, port: 0), options: options)
     }
 
     var address: SocketAddress { socket.localAddress }
@@ -161,7 +166,9 @@ final class ShardStream: TestClient {
     var messages: [[UInt8]] = []
     /// How reading ended, if it has.
     var end: StreamReadResult?
-    private var bytes: [UInt8] = []
+    /// Whether what comes are a peer's bytes and no messages.
+    var isRaw = false
+    var bytes: [UInt8] = []
 
     init(_ server: SocketAddress, isSecure: Bool = false) throws {
         let socket = try TCPSocket(connectingTo: server)
@@ -203,7 +210,7 @@ final class ShardStream: TestClient {
             if result != .wouldBlock { end = result }
             break
         }
-        cut()
+        if !isRaw { cut() }
     }
 
     private func cut() {

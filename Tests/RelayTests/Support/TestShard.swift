@@ -21,23 +21,32 @@ struct TestShard: ~Copyable {
     init(_ change: (inout RelayConfiguration) -> Void = { _ in }) throws {
         let configuration = try Self.configuration(change)
         let shared = TURNServerShared(configuration.server)
-        shard = try Self.open(configuration, shared)
+        let mailboxes = try (0..<2).map { _ in try Mailbox<RelayShard.Command>(limit: 8) }
+        shard = try Self.open(configuration, shared, mailboxes)
         self.shared = shared
+    }
+
+    /// The second shard of the same server.
+    init(sibling: borrowing TestShard) throws {
+        shard = try Self.open(sibling.shard.configuration, sibling.shared, sibling.shard.shards)
+        shared = sibling.shared
     }
 
     private static func open(
         _ configuration: RelayConfiguration,
-        _ shared: TURNServerShared
+        _ shared: TURNServerShared,
+        _ mailboxes: [Mailbox<RelayShard.Command>]
     ) throws -> RelayShard {
         let now = WallClock.unixSeconds()
         let engine = try TURNServerEngine(configuration.server, shared: shared, unixSeconds: now)
+        let number = engine.shard
         let poller = try Poller()
-        let mailbox = try Mailbox<RelayShard.Command>(limit: 8)
         var shard = RelayShard(
             configuration,
             engine: engine,
             poller: poller,
-            mailbox: mailbox,
+            mailbox: mailboxes[number],
+            shards: mailboxes,
             report: RelayReport(),
             logger: .silent
         )

@@ -17,6 +17,10 @@ final class TestServer {
     var sockets: [UInt64: (id: RelayID, local: SocketAddress)] = [:]
     /// Requests to open a socket that were not answered, while `opensAtOnce` is off.
     var waiting: [RelayRequest] = []
+    /// Connections with peers that the driver has or makes, those it was asked to make, and those joined to a stream.
+    var connections: Set<PeerConnectionID> = []
+    var connecting: [PeerConnectRequest] = []
+    var joined: [PeerConnectionID: ClientTuple] = [:]
     var opensAtOnce = true
     /// Answers "in use" to so many requests.
     var busyPorts = 0
@@ -146,8 +150,17 @@ final class TestServer {
 
     private func perform(_ event: TURNServerEvent) {
         switch event {
-        case .openRelay(let request):
+        case .openRelay(let request), .openListener(let request):
             if opensAtOnce { open(request) } else { waiting.append(request) }
+        case .connectPeer(let request):
+            let isNew = connections.insert(request.id).inserted
+            #expect(isNew, "two connections of one name")
+            connecting.append(request)
+        case .joinPeer(let id, let client): joined[id] = client
+        case .closePeer(let id):
+            let known = connections.remove(id)
+            #expect(known != nil, "closed a connection that is not there")
+            joined[id] = nil
         case .closeRelay(let token):
             let known = sockets.removeValue(forKey: token)
             #expect(known != nil, "closed a socket that is not open")
