@@ -50,8 +50,8 @@ let ground: [Target] = [
     module("Crypto", ["Bytes", "NetTypes", "COpenSSL"]),
 ]
 let engines: [Target] = [
-    module("STUN", ["Bytes", "NetTypes", "Crypto"]),
-    module("TURN", ["Bytes", "NetTypes", "Crypto", "STUN"]),
+    module("STUN", ["Bytes", "NetTypes", "Diagnostics", "Crypto"]),
+    module("TURN", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN"]),
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
@@ -121,7 +121,7 @@ let testing: [Target] = [
     tests("NetTypesTests", ["NetTypes", "TestSupport"]),
     tests("DiagnosticsTests", ["Diagnostics", "NetTypes"]),
     tests("CryptoTests", ["Crypto", "Bytes", "NetTypes", "TestSupport"]),
-    tests("STUNTests", ["STUN", "TURN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
+    tests("STUNTests", ["STUN", "TURN", "Diagnostics", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests("TURNTests", ["TURN", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests(
         "TURNServerTests",
