@@ -124,6 +124,10 @@ let testing: [Target] = [
     tests("STUNTests", ["STUN", "TURN", "Diagnostics", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests("TURNTests", ["TURN", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests(
+        "TURNClientTests",
+        ["TURN", "TURNServer", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
+    ),
+    tests(
         "TURNServerTests",
         ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
     ),
