@@ -75,6 +75,10 @@ let services: [Target] = [
             "Transport",
         ]
     ),
+    module(
+        "Instruments",
+        ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "EventLoop", "Transport"]
+    ),
     .target(name: "CCallPage"),
     .target(
         name: "CallPage",
@@ -94,7 +98,7 @@ let services: [Target] = [
         "Server",
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
-            "Transport", "Store", "Relay", "WebService", "CommandLineSupport",
+            "Transport", "Store", "Relay", "WebService", "Instruments", "CommandLineSupport",
         ]
     ),
     .executableTarget(
@@ -138,6 +142,13 @@ let testing: [Target] = [
     tests(
         "LoopbackTests",
         ["EventLoop", "Transport", "Crypto", "NetTypes", "Bytes", "Diagnostics", "CLinux", "TestSupport"]
+    ),
+    tests(
+        "InstrumentsTests",
+        [
+            "Instruments", "Relay", "TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics",
+            "EventLoop", "Transport", "TestSupport",
+        ]
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
     tests("FuzzTests", ["FuzzTargets"]),
