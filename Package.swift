@@ -50,8 +50,8 @@ let ground: [Target] = [
     module("Crypto", ["Bytes", "NetTypes", "COpenSSL"]),
 ]
 let engines: [Target] = [
-    module("STUN", ["Bytes", "NetTypes", "Crypto"]),
-    module("TURN", ["Bytes", "NetTypes", "Crypto", "STUN"]),
+    module("STUN", ["Bytes", "NetTypes", "Diagnostics", "Crypto"]),
+    module("TURN", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN"]),
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
@@ -75,6 +75,10 @@ let services: [Target] = [
             "Transport",
         ]
     ),
+    module(
+        "Instruments",
+        ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "EventLoop", "Transport"]
+    ),
     .target(name: "CCallPage"),
     .target(
         name: "CallPage",
@@ -94,7 +98,7 @@ let services: [Target] = [
         "Server",
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
-            "Transport", "Store", "Relay", "WebService", "CommandLineSupport",
+            "Transport", "Store", "Relay", "WebService", "Instruments", "CommandLineSupport",
         ]
     ),
     .executableTarget(
@@ -121,8 +125,12 @@ let testing: [Target] = [
     tests("NetTypesTests", ["NetTypes", "TestSupport"]),
     tests("DiagnosticsTests", ["Diagnostics", "NetTypes"]),
     tests("CryptoTests", ["Crypto", "Bytes", "NetTypes", "TestSupport"]),
-    tests("STUNTests", ["STUN", "TURN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
+    tests("STUNTests", ["STUN", "TURN", "Diagnostics", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests("TURNTests", ["TURN", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
+    tests(
+        "TURNClientTests",
+        ["TURN", "TURNServer", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
+    ),
     tests(
         "TURNServerTests",
         ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
@@ -134,6 +142,13 @@ let testing: [Target] = [
     tests(
         "LoopbackTests",
         ["EventLoop", "Transport", "Crypto", "NetTypes", "Bytes", "Diagnostics", "CLinux", "TestSupport"]
+    ),
+    tests(
+        "InstrumentsTests",
+        [
+            "Instruments", "Relay", "TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics",
+            "EventLoop", "Transport", "TestSupport",
+        ]
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
     tests("FuzzTests", ["FuzzTargets"]),

@@ -29,6 +29,8 @@ public struct CommandSpecification: Sendable {
     public let summary: String
     /// Groups of options, each with the heading that the help shows.
     public let groups: [(heading: String, options: [OptionSpecification])]
+    /// What the command is about, given without dashes: its name in the help, and what it is.
+    public let operand: (name: String, help: String)?
     /// More lines for the end of the help.
     public let notes: String
 
@@ -37,8 +39,10 @@ public struct CommandSpecification: Sendable {
         _ name: String,
         _ summary: String,
         _ groups: [(heading: String, options: [OptionSpecification])] = [],
+        operand: (name: String, help: String)? = nil,
         notes: String = ""
     ) {
+        self.operand = operand
         self.name = name
         self.summary = summary
         self.groups = groups
@@ -49,7 +53,9 @@ public struct CommandSpecification: Sendable {
 
     /// The text that `--help` prints.
     public func help(program: String) -> String {
-        var text = "\(summary)\n\nUsage: \(program) \(name)\(options.isEmpty ? "" : " [options]")\n"
+        let subject = operand.map { " \($0.name)" } ?? ""
+        var text = "\(summary)\n\nUsage: \(program) \(name)\(subject)\(options.isEmpty ? "" : " [options]")\n"
+        if let operand { text += "\n" + Self.columns("  \(operand.name)", operand.help) }
         for (heading, options) in groups {
             text += "\n\(heading)\n"
             for option in options {

@@ -3,6 +3,8 @@ public struct ParsedArguments: Sendable {
     private var values: [String: [String]] = [:]
     /// Whether `--help` or `-h` was among them.
     public private(set) var wantsHelp = false
+    /// What was given without dashes, for a command that takes it.
+    public private(set) var operand: String?
 
     /// Reads the words after the command's name: `--name value`, `--name=value` or `--switch`.
     ///
@@ -12,6 +14,13 @@ public struct ParsedArguments: Sendable {
         while let word = words.popFirst() {
             if word == "--help" || word == "-h" {
                 wantsHelp = true
+                continue
+            }
+            if let subject = command.operand, !word.hasPrefix("-") {
+                guard operand == nil else {
+                    throw UsageError("'\(command.name)' takes one \(subject.name): '\(word)' is one too many.")
+                }
+                operand = word
                 continue
             }
             guard word.hasPrefix("--") else {

@@ -13,6 +13,8 @@ public enum Floe {
         [
             ServeCommand.specification,
             CredentialsCommand.specification,
+            STUNCommand.specification,
+            TURNCommand.specification,
             CommandSpecification("version", "Print the version."),
         ]
     )
@@ -46,6 +48,8 @@ public enum Floe {
         switch name {
         case "serve": return try ServeCommand.run(ServeOptions(arguments))
         case "credentials": return try CredentialsCommand.run(arguments)
+        case "stun": return try STUNCommand.run(arguments)
+        case "turn": return try TURNCommand.run(arguments)
         default:
             Console.print("floe \(version)\n")
             return 0

@@ -53,4 +53,20 @@ import Testing
         #expect(help.contains("--listen ADDRESS …"))
         #expect(help.split(separator: "\n").allSatisfy { $0.count <= 100 })
     }
+
+    @Test func `a command may be about one thing, given without dashes`() throws {
+        let command = CommandSpecification(
+            "ask",
+            "Asks.",
+            [("How", [OptionSpecification("count", "N", help: "how often")])],
+            operand: ("HOST", "whom to ask")
+        )
+        let arguments = try ParsedArguments(["--count", "3", "example.org"], for: command)
+        #expect(arguments.operand == "example.org")
+        #expect(try ParsedArguments([], for: command).operand == nil)
+        #expect(throws: UsageError("'ask' takes one HOST: 'b' is one too many.")) {
+            try ParsedArguments(["a", "b"], for: command)
+        }
+        #expect(command.help(program: "floe").contains("Usage: floe ask HOST [options]\n\n  HOST"))
+    }
 }

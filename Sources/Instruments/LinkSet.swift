@@ -1,0 +1,109 @@
+public import Crypto
+import EventLoop
+public import NetTypes
+public import STUN
+import Transport
+
+/// Why an instrument could not do its work, in a sentence.
+public struct InstrumentError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The sentence.
+    public let description: String
+
+    /// Makes an error of a sentence.
+    public init(_ description: String) { self.description = description }
+}
+
+extension RetransmissionPolicy {
+    /// Requests at 0, 0.5, 1.5 and 3.5 s, failure at 5.5 s: somebody sits before the screen.
+    public static var impatient: RetransmissionPolicy {
+        var policy = RetransmissionPolicy()
+        policy.requestCount = 4
+        policy.lastWaitFactor = 4
+        policy.reliableTimeout = .seconds(10)
+        return policy
+    }
+}
+
+/// A server as an instrument reaches it.
+public struct ServerTarget: Sendable {
+    /// The server's address.
+    public var address: SocketAddress
+    /// What carries the messages.
+    public var transport: TransportProtocol
+    /// The certificate's judge, for TLS.
+    public var tls: TLSChoice?
+
+    /// Makes a target.
+    public init(_ address: SocketAddress, _ transport: TransportProtocol, tls: TLSChoice? = nil) {
+        self.address = address
+        self.transport = transport
+        self.tls = tls
+    }
+
+    /// Finds the server of a name.
+    ///
+    /// - Throws: A sentence, if the name has no address.
+    public static func find(
+        _ host: String,
+        port: UInt16,
+        _ transport: TransportProtocol,
+        tls: TLSContext?
+    ) throws(InstrumentError) -> ServerTarget {
+        let address: IPAddress?
+        do throws(HostLookup.Failure) {
+            address = try HostLookup.addresses(of: host).first
+        } catch {
+            throw InstrumentError("\(error)")
+        }
+        guard let address else { throw InstrumentError("the name '\(host)' has no address") }
+        let choice = tls.map { TLSChoice($0, serverName: host) }
+        return ServerTarget(SocketAddress(address, port: port), transport, tls: choice)
+    }
+
+    func open() throws(InstrumentError) -> any Link {
+        do throws(SocketError) {
+            guard transport.isStream else { return try DatagramLink(to: address) }
+            return try StreamLink(to: address, tls: transport == .tls ? tls : nil)
+        } catch {
+            throw InstrumentError("\(error)")
+        }
+    }
+}
+
+/// A few links and one poller: waits until one of them has something.
+struct LinkSet: ~Copyable {
+    private let poller: Poller
+    private var events = PollEvents(capacity: 16)
+    private let links: [any Link]
+    private var isWriting: [Bool]
+
+    init(_ links: [any Link]) throws(InstrumentError) {
+        self.links = links
+        isWriting = links.map { _ in true }
+        do throws(SystemError) {
+            let poller = try Poller()
+            for (index, link) in links.enumerated() {
+                try poller.add(link.descriptor, token: UInt64(index), interest: [.read, .write])
+            }
+            self.poller = poller
+        } catch {
+            throw InstrumentError("\(error)")
+        }
+    }
+
+    /// Sends what waits, then sleeps until a link has something or the time has come; returns who may have something.
+    mutating func wait(until deadline: Instant) throws(InstrumentError) -> [Int] {
+        for link in links { link.flush() }
+        do throws(SystemError) {
+            for index in links.indices where isWriting[index] != links[index].wantsWrite {
+                isWriting[index].toggle()
+                let interest: Interest = isWriting[index] ? [.read, .write] : .read
+                try poller.modify(links[index].descriptor, token: UInt64(index), interest: interest)
+            }
+            try poller.wait(until: deadline, into: &events)
+        } catch {
+            throw InstrumentError("\(error)")
+        }
+        return events.indices.compactMap { Int(exactly: events[$0].token) }
+    }
+}

@@ -1,0 +1,238 @@
+import EventLoop
+public import NetTypes
+public import STUN
+public import TURN
+
+/// Proves that a TURN server relays: makes two allocations and sends data from one to the other and back.
+public struct TURNProbe: Sendable {
+    /// What came of it.
+    public struct Report: Sendable {
+        /// The server that has made the allocations, after redirections.
+        public var server: SocketAddress
+        /// The first allocation.
+        public var allocation: TURNAllocation?
+        /// The second one.
+        public var second: TURNAllocation?
+        /// How long the first allocation took, with the connection and the challenge.
+        public var allocateTime: TimeSpan?
+        /// How many datagrams were sent.
+        public var sent = 0
+        /// How long each took to the other allocation and back: four times through the server.
+        public var roundTrips: [TimeSpan] = []
+        /// What came of the file.
+        public var transfer: Transfer?
+        /// What did not work, in a sentence; `nil` if all did.
+        public var failure: String?
+    }
+
+    /// How a file went from one allocation to the other.
+    public struct Transfer: Hashable, Sendable {
+        /// How many bytes it has.
+        public let byteCount: Int
+        /// How long it took.
+        public let elapsed: TimeSpan
+        /// How many pieces of 1024 bytes were sent more than once.
+        public let repeatedPieces: Int
+        /// Whether the same bytes have arrived.
+        public let isIntact: Bool
+    }
+
+    /// The server.
+    public var target: ServerTarget
+    /// User name and password.
+    public var username: String
+    /// The password of the user.
+    public var password: String
+    /// How many datagrams to send.
+    public var count = 5
+    /// What to send besides, in pieces.
+    public var file: [UInt8]?
+    /// How long one datagram may take.
+    public var patience = TimeSpan.seconds(2)
+    /// How long and how often each request is repeated.
+    public var policy = RetransmissionPolicy.impatient
+    /// Families to ask for.
+    public var families = RequestedFamilies.unspecified
+
+    /// Makes a probe of a server.
+    public init(_ target: ServerTarget, username: String, password: String) {
+        self.target = target
+        self.username = username
+        self.password = password
+    }
+
+    /// Does it all; `failure` in the report says how far it went.
+    ///
+    /// - Throws: A sentence, if there is no socket to be had or the credentials cannot be used.
+    public func run() throws(InstrumentError) -> Report {
+        var report = Report(server: target.address)
+        let started = MonotonicClock.now()
+        guard let first = try allocate(&report, nil) else { return report }
+        report.allocation = first.allocation
+        report.allocateTime = first.allocatedAt.map { $0 - started }
+        guard let second = try allocate(&report, first.challenge) else { return report }
+        report.second = second.allocation
+        var pair = try Pair(first, second)
+        if try pair.connect() {
+            try echo(&pair, &report)
+            if report.failure == nil, let file { try send(file, &pair, &report) }
+        } else {
+            report.failure = pair.failure ?? "the channels between the two allocations were not bound in time"
+        }
+        try pair.close()
+        return report
+    }
+
+    // MARK: Allocating
+
+    /// Makes an allocation, as far as the planner of retries allows it at once.
+    private func allocate(
+        _ report: inout Report,
+        _ challenge: LongTermChallenge?
+    ) throws(InstrumentError) -> TURNEndpoint? {
+        var planner = TURNRetryPlanner()
+        var target = target
+        target.address = report.server
+        while true {
+            var configuration = TURNClientConfiguration(
+                server: target.address,
+                transport: target.transport,
+                username: username,
+                password: password
+            )
+            configuration.challenge = challenge
+            configuration.families = families
+            configuration.retransmission = policy
+            let endpoint = try TURNEndpoint(configuration, target)
+            var links = try LinkSet([endpoint.link])
+            endpoint.start()
+            while endpoint.allocation == nil, endpoint.end == nil {
+                _ = try links.wait(until: endpoint.nextTimeout)
+                endpoint.turn()
+            }
+            guard case .failed(let failure)? = endpoint.end else { return endpoint }
+            let connection = endpoint.link.failure
+            switch planner.plan(after: failure, at: target.address, port: .any, now: MonotonicClock.now()) {
+            case .again, .fromOtherAddress: continue
+            case .otherServer(let server, let domain):
+                target.address = server
+                report.server = server
+                if let domain, let tls = target.tls { target.tls = TLSChoice(tls.context, serverName: domain) }
+            case .giveUp, .withoutPortRequest, .otherTransport, .wait:
+                report.failure = connection ?? "\(failure)"
+                return nil
+            }
+        }
+    }
+
+    // MARK: Sending
+
+    private func echo(_ pair: inout Pair, _ report: inout Report) throws(InstrumentError) {
+        for number in 0..<count {
+            let payload = Array("floe \(number)".utf8)
+            let start = MonotonicClock.now()
+            pair.first.send(payload, to: pair.secondAddress)
+            report.sent += 1
+            while MonotonicClock.now() < start + patience {
+                try pair.wait(until: start + patience)
+                for data in pair.second.takeReceived() { pair.second.send(data.bytes, to: data.from) }
+                if pair.first.takeReceived().contains(where: { $0.bytes == payload }) {
+                    report.roundTrips.append(MonotonicClock.now() - start)
+                    break
+                }
+                if let failure = pair.failure {
+                    report.failure = failure
+                    return
+                }
+            }
+        }
+        if report.roundTrips.isEmpty, count > 0 {
+            report.failure = "the server made two allocations, but no data came from one to the other"
+        }
+    }
+
+    private func send(_ file: [UInt8], _ pair: inout Pair, _ report: inout Report) throws(InstrumentError) {
+        var sender = FileSender(file)
+        var receiver = FileReceiver(byteCount: file.count)
+        let start = MonotonicClock.now()
+        var progress = start
+        while !sender.isDone {
+            let now = MonotonicClock.now()
+            while let piece = sender.nextPiece(at: now) { pair.first.send(piece, to: pair.secondAddress) }
+            try pair.wait(until: sender.nextTimeout ?? now + patience)
+            for data in pair.second.takeReceived() {
+                guard let acknowledgement = receiver.receive(data.bytes) else { continue }
+                pair.second.send(acknowledgement, to: data.from)
+            }
+            for data in pair.first.takeReceived() {
+                sender.receive(data.bytes)
+                progress = now
+            }
+            if pair.failure == nil, now < progress + TimeSpan.seconds(10) { continue }
+            report.failure = pair.failure ?? "the file got stuck: nothing came through for ten seconds"
+            return
+        }
+        let isIntact = receiver.isComplete && receiver.bytes == file
+        report.transfer = Transfer(
+            byteCount: file.count,
+            elapsed: MonotonicClock.now() - start,
+            repeatedPieces: sender.repeated,
+            isIntact: isIntact
+        )
+        if !isIntact { report.failure = "the file came through with other bytes than were sent" }
+    }
+}
+
+/// Two allocations that talk to each other.
+private struct Pair: ~Copyable {
+    let first: TURNEndpoint
+    let second: TURNEndpoint
+    let firstAddress: SocketAddress
+    let secondAddress: SocketAddress
+    private var links: LinkSet
+
+    init(_ first: TURNEndpoint, _ second: TURNEndpoint) throws(InstrumentError) {
+        guard let firstAddress = first.allocation?.relayed.first, let secondAddress = second.allocation?.relayed.first
+        else { throw InstrumentError("the server ended an allocation at once") }
+        links = try LinkSet([first.link, second.link])
+        self.first = first
+        self.second = second
+        self.firstAddress = firstAddress
+        self.secondAddress = secondAddress
+    }
+
+    /// What has ended one of the two.
+    var failure: String? {
+        for endpoint in [first, second] {
+            if let failure = endpoint.link.failure { return failure }
+            if case .failed(let failure)? = endpoint.end { return "\(failure)" }
+        }
+        return nil
+    }
+
+    /// Binds a channel in each direction.
+    mutating func connect() throws(InstrumentError) -> Bool {
+        first.bind(secondAddress)
+        second.bind(firstAddress)
+        let deadline = MonotonicClock.now() + .seconds(40)
+        while MonotonicClock.now() < deadline, failure == nil {
+            if first.isBound, second.isBound { return true }
+            try wait(until: deadline)
+        }
+        return false
+    }
+
+    mutating func wait(until deadline: Instant) throws(InstrumentError) {
+        _ = try links.wait(until: min(deadline, min(first.nextTimeout, second.nextTimeout)))
+        first.turn()
+        second.turn()
+    }
+
+    /// Deletes both allocations; waits a little for the server to say so.
+    mutating func close() throws(InstrumentError) {
+        first.close()
+        second.close()
+        let deadline = MonotonicClock.now() + .seconds(2)
+        while MonotonicClock.now() < deadline, first.end == nil || second.end == nil { try wait(until: deadline) }
+    }
+}

@@ -1,0 +1,93 @@
+public import NetTypes
+public import STUN
+
+/// Which relayed transport addresses a client asks for (RFC 8656 §7.1).
+public enum RequestedFamilies: Hashable, Sendable {
+    /// Whatever the server gives to who does not say: IPv4 by the text.
+    case unspecified
+    /// One of this family (REQUESTED-ADDRESS-FAMILY).
+    case only(AddressFamily)
+    /// One of each (ADDITIONAL-ADDRESS-FAMILY); the server may grant one of them.
+    case dual
+}
+
+/// Which port a client asks for (RFC 8656 §7.1).
+public enum RequestedPort: Hashable, Sendable {
+    /// Any.
+    case any
+    /// An even one.
+    case even
+    /// An even one, with the next higher one held in reserve under a token.
+    case evenReservingNext
+    /// The one that was held in reserve.
+    case reserved(ReservationToken)
+
+    /// Whether the request can be made without what it asks for, when the server has no such port.
+    public var isSpecial: Bool { self != .any }
+}
+
+/// Everything that a TURN client is told before it begins.
+public struct TURNClientConfiguration: Sendable {
+    /// The server's transport address; over a stream, the one that the driver is connected to.
+    public var server: SocketAddress
+    /// What carries the messages to the server.
+    public var transport: TransportProtocol
+    /// The user name, as it was given out with the password.
+    public var username: String
+    /// The password.
+    public var password: String
+    /// What an earlier client of the same user and server has learned, to be answered in one round trip.
+    public var challenge: LongTermChallenge?
+    /// The families of relayed addresses to ask for.
+    public var families = RequestedFamilies.unspecified
+    /// The families that can be used at all: an allocation of another one is deleted at once (RFC 8656 §7.3).
+    public var usableFamilies = Set(AddressFamily.allCases)
+    /// The port to ask for.
+    public var port = RequestedPort.any
+    /// The lifetime to ask for, in seconds; `nil` leaves it to the server.
+    public var lifetimeSeconds: UInt32?
+    /// Whether to ask for DONT-FRAGMENT; an allocation without it is made if the server does not know it.
+    public var dontFragment = false
+    /// The SOFTWARE attribute of Allocate requests; `nil` leaves it out.
+    public var software: String?
+    /// Whether requests carry FINGERPRINT.
+    public var fingerprint = false
+    /// How long and how often to ask.
+    public var retransmission = RetransmissionPolicy()
+    /// What is known of the round-trip time to the server.
+    public var estimator = RoundTripEstimator()
+    /// How much the client keeps.
+    public var limits = TURNClientLimits()
+
+    /// Makes a configuration; everything that is not given has its documented default.
+    public init(server: SocketAddress, transport: TransportProtocol = .udp, username: String, password: String) {
+        self.server = server
+        self.transport = transport
+        self.username = username
+        self.password = password
+    }
+}
+
+extension TURNClientConfiguration: CustomReflectable {
+    /// Shows nothing, so that no dump shows the password.
+    public var customMirror: Mirror { Mirror(self, children: []) }
+}
+
+/// How much a client keeps; what goes beyond is refused to its owner, or dropped and counted.
+public struct TURNClientLimits: Hashable, Sendable {
+    /// Requests that wait for a response at a time (RFC 8489 §6.2).
+    public var transactions = 10
+    /// Peer addresses with a permission.
+    public var permissions = 256
+    /// Channels, with those whose number must rest.
+    public var channels = 256
+    /// Peers in one CreatePermission request; sixteen of IPv6 fit into the least MTU with usual credentials.
+    public var peersPerRequest = 16
+    /// Bytes of data that are kept for peers whose permission is on its way.
+    public var heldBytes = 16_384
+    /// Events that wait to be taken.
+    public var events = 1024
+
+    /// Makes the defaults.
+    public init() {}
+}
