@@ -91,10 +91,14 @@ let services: [Target] = [
     ),
     module("CommandLineSupport", []),
     module(
+        "Conformance",
+        ["Bytes", "NetTypes", "Crypto", "STUN", "TURN", "EventLoop", "Transport"]
+    ),
+    module(
         "Server",
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
-            "Transport", "Store", "Relay", "WebService", "CommandLineSupport",
+            "Transport", "Store", "Relay", "WebService", "CommandLineSupport", "Conformance",
         ]
     ),
     .executableTarget(
@@ -149,6 +153,13 @@ let testing: [Target] = [
         [
             "WebService", "CallPage", "Store", "Signaling", "SignalingMessages", "WebSocket", "HTTP", "Transport",
             "EventLoop", "Crypto", "Diagnostics", "NetTypes", "Bytes", "TestSupport", "ServiceTestSupport",
+        ]
+    ),
+    tests(
+        "ConformanceTests",
+        [
+            "Conformance", "Relay", "TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics",
+            "EventLoop", "Transport", "TestSupport",
         ]
     ),
     tests(

@@ -29,6 +29,8 @@ public struct CommandSpecification: Sendable {
     public let summary: String
     /// Groups of options, each with the heading that the help shows.
     public let groups: [(heading: String, options: [OptionSpecification])]
+    /// What stands for the one word without dashes in the help, or `nil` if the command takes none.
+    public let operand: String?
     /// More lines for the end of the help.
     public let notes: String
 
@@ -37,11 +39,13 @@ public struct CommandSpecification: Sendable {
         _ name: String,
         _ summary: String,
         _ groups: [(heading: String, options: [OptionSpecification])] = [],
+        operand: String? = nil,
         notes: String = ""
     ) {
         self.name = name
         self.summary = summary
         self.groups = groups
+        self.operand = operand
         self.notes = notes
     }
 
@@ -49,7 +53,8 @@ public struct CommandSpecification: Sendable {
 
     /// The text that `--help` prints.
     public func help(program: String) -> String {
-        var text = "\(summary)\n\nUsage: \(program) \(name)\(options.isEmpty ? "" : " [options]")\n"
+        let words = [program, name] + (operand.map { [$0] } ?? []) + (options.isEmpty ? [] : ["[options]"])
+        var text = "\(summary)\n\nUsage: \(words.joined(separator: " "))\n"
         for (heading, options) in groups {
             text += "\n\(heading)\n"
             for option in options {

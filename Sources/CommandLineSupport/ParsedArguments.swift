@@ -3,8 +3,10 @@ public struct ParsedArguments: Sendable {
     private var values: [String: [String]] = [:]
     /// Whether `--help` or `-h` was among them.
     public private(set) var wantsHelp = false
+    /// The word without dashes, for a command that takes one.
+    public private(set) var operand: String?
 
-    /// Reads the words after the command's name: `--name value`, `--name=value` or `--switch`.
+    /// Reads the words after the command's name: `--name value`, `--name=value`, `--switch`, or the command's operand.
     ///
     /// - Throws: a sentence about the first word that is not understood.
     public init(_ words: some Collection<String>, for command: CommandSpecification) throws(UsageError) {
@@ -12,6 +14,10 @@ public struct ParsedArguments: Sendable {
         while let word = words.popFirst() {
             if word == "--help" || word == "-h" {
                 wantsHelp = true
+                continue
+            }
+            if command.operand != nil, operand == nil, !word.hasPrefix("-") {
+                operand = word
                 continue
             }
             guard word.hasPrefix("--") else {

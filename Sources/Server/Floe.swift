@@ -13,6 +13,7 @@ public enum Floe {
         [
             ServeCommand.specification,
             CredentialsCommand.specification,
+            ConformCommand.specification,
             CommandSpecification("version", "Print the version."),
         ]
     )
@@ -46,6 +47,7 @@ public enum Floe {
         switch name {
         case "serve": return try ServeCommand.run(ServeOptions(arguments))
         case "credentials": return try CredentialsCommand.run(arguments)
+        case "conform": return try ConformCommand.run(arguments)
         default:
             Console.print("floe \(version)\n")
             return 0

@@ -25,6 +25,19 @@ import Testing
         #expect(!arguments.wantsHelp)
     }
 
+    @Test func `a command that takes a word gets one, and no second`() throws {
+        let command = CommandSpecification(
+            "look",
+            "Looks.",
+            [("What", [OptionSpecification("far", help: "looks far")])],
+            operand: "PLACE"
+        )
+        #expect(try ParsedArguments(["--far", "there"], for: command).operand == "there")
+        #expect(try ParsedArguments(["--far"], for: command).operand == nil)
+        #expect(throws: UsageError.self) { try ParsedArguments(["here", "there"], for: command) }
+        #expect(command.help(program: "floe").contains("Usage: floe look PLACE [options]"))
+    }
+
     @Test(arguments: [
         (["--prot", "1"], "'serve' has no option '--prot'; did you mean '--port'?"),
         (["--zzzzzz"], "'serve' has no option '--zzzzzz'; see '--help'."),
