@@ -23,10 +23,14 @@ public struct ConformanceSuite: Sendable {
     ///
     /// Takes a minute or so; blocks the calling thread.
     public func run(progress: (RuleResult) -> Void = { _ in }) -> ConformanceReport {
-        run(tamper: nil, progress: progress)
+        run(rules: Self.rules, progress: progress)
     }
 
-    func run(tamper: Probe.Tamper?, progress: (RuleResult) -> Void = { _ in }) -> ConformanceReport {
+    func run(
+        rules: [Rule] = Self.rules,
+        tamper: Probe.Tamper? = nil,
+        progress: (RuleResult) -> Void = { _ in }
+    ) -> ConformanceReport {
         let tls = try? TLSContext(clientTrust: .anything)
         let ports = UsedPorts()
         func makeProbe(_ transport: TransportProtocol) -> Probe {
@@ -35,7 +39,7 @@ public struct ConformanceSuite: Sendable {
         var results: [RuleResult] = []
         for transport in transports where target.address(for: transport) != nil {
             let obstacle = obstacle(makeProbe(transport))
-            for rule in Self.rules where rule.transports.contains(transport) {
+            for rule in rules where rule.transports.contains(transport) {
                 guard only.isEmpty || only.contains(rule.number) else { continue }
                 let result: RuleResult
                 if rule.isSlow, !includesSlow {

@@ -29,6 +29,8 @@ struct Reply {
 
     var errorCode: UInt16? { read { (view) throws(STUNError) in try view.errorCode()?.rawValue } }
     var lifetime: UInt32? { read { (view) throws(STUNError) in try view.lifetimeSeconds() } }
+    /// Whether LIFETIME is as long as that, give or take the seconds that a request takes.
+    func grants(_ seconds: UInt32) -> Bool { UInt64(lifetime ?? 0) + 2 >= UInt64(seconds) }
     var mappedAddress: SocketAddress? { read { (view) throws(STUNError) in try view.xorMappedAddress() } }
     var peerAddress: SocketAddress? { read { (view) throws(STUNError) in try view.xorPeerAddress() } }
     func relayedAddress(_ family: AddressFamily) -> SocketAddress? {

@@ -166,6 +166,7 @@ extension RuleTable {
             due: "401 without SOFTWARE"
         ) { probe throws(Finding) in
             let reply = try probe.client().exchange(RawMessage(.allocate, .request, [.requestedTransport()]))
+            try probe.expect(reply, error: 401)
             try probe.expect(!reply.has(.software), "SOFTWARE came")
         }
         add(

@@ -103,7 +103,9 @@ extension RuleTable {
             let allocation = try client.allocate()
             let peer = try probe.peer()
             try client.permit(peer)
-            Self.pass(allocation.lifetime + 5, client) { client.sendIndication([.peer(peer.address), .data([1])]) }
+            Self.pass(UInt64(allocation.lifetime) + 5, client) {
+                client.sendIndication([.peer(peer.address), .data([1])])
+            }
             try probe.expect(client.request(.refresh), error: 437)
         }
         add(
@@ -142,8 +144,8 @@ extension RuleTable {
     }
 
     /// Lets seconds go by, with `body` every twenty of them; what is relayed to the client meanwhile is forgotten.
-    private static func pass(_ seconds: UInt32, _ client: Client, _ body: () -> Void) {
-        let end = MonotonicClock.now() + .seconds(UInt64(seconds))
+    private static func pass(_ seconds: UInt64, _ client: Client, _ body: () -> Void) {
+        let end = MonotonicClock.now() + .seconds(seconds)
         while MonotonicClock.now() < end {
             body()
             let pause = min(end, MonotonicClock.now() + .seconds(20))

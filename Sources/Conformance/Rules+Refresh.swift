@@ -107,7 +107,7 @@ extension RuleTable {
             for attributes in [[], [.lifetime(60)], [.lifetime(.max)]] as [[RawAttribute]] {
                 let reply = try client.request(.refresh, attributes)
                 try probe.expectSuccess(reply)
-                try probe.expect((reply.lifetime ?? 0) + 2 >= lifetime, "\(reply.lifetime ?? 0) s after \(lifetime) s")
+                try probe.expect(reply.grants(lifetime), "\(reply.lifetime ?? 0) s after \(lifetime) s")
             }
         }
         add(
