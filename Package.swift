@@ -165,7 +165,8 @@ let testing: [Target] = [
     tests(
         "ServerTests",
         [
-            "Server", "CommandLineSupport", "Transport", "EventLoop", "Crypto", "Bytes", "NetTypes", "Diagnostics",
+            "Server", "Conformance", "CommandLineSupport", "Transport", "EventLoop", "Crypto", "Bytes", "NetTypes",
+            "Diagnostics",
             "WebService", "HTTP", "TestSupport", "ServiceTestSupport",
         ]
     ),

@@ -72,7 +72,22 @@ final class Client {
     }
 
     /// A request that is signed, to be changed or sent by the caller.
-    func signed(_ method: STUNMethod, _ attributes: [RawAttribute], as login: Login) -> RawMessage {
+    ///
+    /// Where the peers of the test have IPv6 addresses, an Allocate that says nothing of families asks for IPv6, unless
+    /// it is to be sent `asIs`.
+    func signed(
+        _ method: STUNMethod,
+        _ attributes: [RawAttribute],
+        as login: Login,
+        asIs: Bool = false
+    ) -> RawMessage {
+        var attributes = attributes
+        let saysMore: Set<AttributeType> = [.requestedAddressFamily, .additionalAddressFamily, .reservationToken]
+        if method == .allocate, !asIs, probe.target.peerFamily == .ipv6,
+            !attributes.contains(where: { saysMore.contains($0.type) })
+        {
+            attributes.append(.family(2))
+        }
         var message = RawMessage(method, .request, attributes)
         login.sign(&message)
         if method == .allocate { hasAllocation = true }
@@ -144,9 +159,7 @@ final class Client {
     @discardableResult
     func allocate(_ attributes: [RawAttribute] = []) throws(Finding) -> Allocation {
         try probe.setUp("no allocation") { () throws(Finding) in
-            let family = probe.target.peerAddresses.first?.family ?? .ipv4
-            let asked: [RawAttribute] = family == .ipv6 && attributes.isEmpty ? [.family(2)] : attributes
-            let reply = try request(.allocate, [.requestedTransport()] + asked)
+            let reply = try request(.allocate, [.requestedTransport()] + attributes)
             return try Allocation(reply)
         }
     }

@@ -49,6 +49,9 @@ public struct ConformanceTarget: Sendable {
         serverName = address.ip.description
     }
 
+    /// The family that allocations of the test must relay.
+    var peerFamily: AddressFamily { peerAddresses.first?.family ?? .ipv4 }
+
     /// Where the server takes a transport, `nil` if nowhere.
     func address(for transport: TransportProtocol) -> SocketAddress? {
         transport == .tls ? tlsAddress : address

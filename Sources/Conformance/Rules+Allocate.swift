@@ -46,7 +46,9 @@ extension RuleTable {
             "RFC 8656 §7.2",
             due: "an IPv4 relayed address, or 440 if the server relays none"
         ) { probe throws(Finding) in
-            let reply = try probe.client().request(.allocate, [.requestedTransport()])
+            let client = try probe.client()
+            let message = client.signed(.allocate, [.requestedTransport()], as: try client.logIn(), asIs: true)
+            let reply = try client.exchange(message)
             guard reply.messageClass == .success else { return try probe.expect(reply, error: 440) }
             try probe.expect(reply.relayedAddress?.family == .ipv4, "\(reply.name) came")
         }

@@ -95,15 +95,15 @@ extension RuleTable {
     }
 
     mutating func addPermissionRefusals() {
-        refusePermission(121, "CreatePermission without a peer is refused", 400) { [] }
-        refusePermission(121, "CreatePermission with a malformed peer address is refused", 400) {
+        refusePermission(121, "CreatePermission without a peer is refused", 400) { _ in [] }
+        refusePermission(121, "CreatePermission with a malformed peer address is refused", 400) { _ in
             [RawAttribute(.xorPeerAddress, [0, 1, 2, 3, 4])]
         }
-        refusePermission(121, "CreatePermission with a good and a malformed peer address is refused", 400) {
-            [.peer(Self.someone), RawAttribute(.xorPeerAddress, [0, 1, 2, 3, 4])]
+        refusePermission(121, "CreatePermission with a good and a malformed peer address is refused", 400) { family in
+            [.peer(Self.someone(family)), RawAttribute(.xorPeerAddress, [0, 1, 2, 3, 4])]
         }
-        refusePermission(122, "CreatePermission for a peer of the other family is refused", 443) {
-            [.peer(SocketAddress(IPAddress(ipv6: 0x2600_1F18_0000_0000, 1), port: 9))]
+        refusePermission(122, "CreatePermission for a peer of the other family is refused", 443) { family in
+            [.peer(Self.someone(family == .ipv4 ? .ipv6 : .ipv4))]
         }
         add(
             123,
@@ -138,7 +138,9 @@ extension RuleTable {
 
     /// An address that the server refuses as a peer, with its answer.
     static func forbiddenPeer(_ client: Client) throws(Finding) -> (SocketAddress, Reply) {
-        for ip in ["0.0.0.0", "224.0.0.1", "255.255.255.255", "127.0.0.1", "169.254.169.254", "10.0.0.1"] {
+        let tried = ["0.0.0.0", "224.0.0.1", "255.255.255.255", "127.0.0.1", "169.254.169.254", "10.0.0.1"]
+        let tried6 = ["::", "ff02::1", "::1", "fe80::1", "fc00::1"]
+        for ip in client.probe.target.peerFamily == .ipv4 ? tried : tried6 {
             guard let ip = IPAddress(ip) else { continue }
             let address = SocketAddress(ip, port: 9)
             let reply = try client.request(.createPermission, [.peer(address)])
@@ -151,13 +153,12 @@ extension RuleTable {
         _ number: Int,
         _ title: String,
         _ code: UInt16,
-        _ attributes: @escaping @Sendable () -> [RawAttribute]
+        _ attributes: @escaping @Sendable (AddressFamily) -> [RawAttribute]
     ) {
         add(number, title, "RFC 8656 §10.2", due: "\(code)") { probe throws(Finding) in
             let client = try probe.client()
             let family = try client.allocate().relayed.family
-            try probe.require(family == .ipv4, "it is written for IPv4 allocations")
-            try probe.expect(client.request(.createPermission, attributes()), error: code)
+            try probe.expect(client.request(.createPermission, attributes(family)), error: code)
         }
     }
 }

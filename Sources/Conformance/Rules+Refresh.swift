@@ -66,8 +66,8 @@ extension RuleTable {
 
     mutating func addRefresh() {
         for (method, attributes) in [
-            (.refresh, []), (.createPermission, [.peer(Self.someone)]),
-            (.channelBind, [.channel(0x4001), .peer(Self.someone)]),
+            (.refresh, []), (.createPermission, [.peer(Self.someone(.ipv4))]),
+            (.channelBind, [.channel(0x4001), .peer(Self.someone(.ipv4))]),
         ] as [(STUNMethod, [RawAttribute])] {
             add(
                 89,
@@ -147,5 +147,8 @@ extension RuleTable {
     }
 
     /// A public address that no test sends to.
-    static let someone = SocketAddress(IPAddress(ipv4: 0x0808_0808), port: 9)
+    static func someone(_ family: AddressFamily) -> SocketAddress {
+        let ip = family == .ipv4 ? IPAddress(ipv4: 0x0808_0808) : IPAddress(ipv6: 0x2600_1F18_0000_0000, 1)
+        return SocketAddress(ip, port: 9)
+    }
 }

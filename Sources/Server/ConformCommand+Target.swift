@@ -33,7 +33,7 @@ extension ConformCommand {
     private static func server(_ operand: String) throws(UsageError) -> (host: String, SocketAddress) {
         var text = operand[...]
         for scheme in ["turn:", "stun:"] where text.hasPrefix(scheme) { text = text.dropFirst(scheme.count) }
-        if let address = SocketAddress(String(text)) { return (address.ip.description, address) }
+        if let address = SocketAddress(String(text)), address.port > 0 { return (address.ip.description, address) }
         let bare = text.hasPrefix("[") && text.hasSuffix("]") ? text.dropFirst().dropLast() : text
         if let ip = IPAddress(text: bare) { return (ip.description, SocketAddress(ip, port: 3478)) }
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
