@@ -11,7 +11,7 @@ TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn nftables conntrack iproute2 p
 RELEASE := -c release --static-swift-stdlib
 
 .PHONY: help run build test lint documentation unit allocations thread-sanitizer fuzz fuzz-long turn-clients server \
-	calls screenshots clean build-packages test-packages
+	calls screenshots conformance conform-coturn clean build-packages test-packages
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -60,6 +60,12 @@ calls: build ## browsers behind kernel NATs call each other through the built se
 
 screenshots: build test-packages ## take the pictures in Documentation/screenshots, as root
 	$(AS_ROOT) Interop/screenshots.py
+
+conformance: build test-packages ## try the rules on Floe in a network namespace: fails if one is not kept
+	@Scripts/conform-coturn --check
+
+conform-coturn: build test-packages ## try the rules on Floe and Debian's coturn; writes Documentation/Conformance.md
+	@Scripts/conform-coturn
 
 clean: ## remove what was built
 	rm -rf .build

@@ -95,10 +95,14 @@ let services: [Target] = [
     ),
     module("CommandLineSupport", []),
     module(
+        "Conformance",
+        ["Bytes", "NetTypes", "Crypto", "STUN", "TURN", "EventLoop", "Transport"]
+    ),
+    module(
         "Server",
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
-            "Transport", "Store", "Relay", "WebService", "Instruments", "CommandLineSupport",
+            "Transport", "Store", "Relay", "WebService", "Instruments", "CommandLineSupport", "Conformance",
         ]
     ),
     .executableTarget(
@@ -167,9 +171,17 @@ let testing: [Target] = [
         ]
     ),
     tests(
+        "ConformanceTests",
+        [
+            "Conformance", "Relay", "TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics",
+            "EventLoop", "Transport", "TestSupport",
+        ]
+    ),
+    tests(
         "ServerTests",
         [
-            "Server", "CommandLineSupport", "Transport", "EventLoop", "Crypto", "Bytes", "NetTypes", "Diagnostics",
+            "Server", "Conformance", "CommandLineSupport", "Transport", "EventLoop", "Crypto", "Bytes", "NetTypes",
+            "Diagnostics",
             "WebService", "HTTP", "TestSupport", "ServiceTestSupport",
         ]
     ),

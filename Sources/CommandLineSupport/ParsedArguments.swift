@@ -6,7 +6,7 @@ public struct ParsedArguments: Sendable {
     /// What was given without dashes, for a command that takes it.
     public private(set) var operand: String?
 
-    /// Reads the words after the command's name: `--name value`, `--name=value` or `--switch`.
+    /// Reads the words after the command's name: `--name value`, `--name=value`, `--switch`, or the command's operand.
     ///
     /// - Throws: a sentence about the first word that is not understood.
     public init(_ words: some Collection<String>, for command: CommandSpecification) throws(UsageError) {

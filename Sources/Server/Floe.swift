@@ -15,6 +15,7 @@ public enum Floe {
             CredentialsCommand.specification,
             STUNCommand.specification,
             TURNCommand.specification,
+            ConformCommand.specification,
             CommandSpecification("version", "Print the version."),
         ]
     )
@@ -50,6 +51,7 @@ public enum Floe {
         case "credentials": return try CredentialsCommand.run(arguments)
         case "stun": return try STUNCommand.run(arguments)
         case "turn": return try TURNCommand.run(arguments)
+        case "conform": return try ConformCommand.run(arguments)
         default:
             Console.print("floe \(version)\n")
             return 0

@@ -50,18 +50,21 @@ extension NetworkInterface {
 
 extension NetworkInterfaces {
     /// The address that packets to the Internet leave from, by the routing table; `nil` without a route.
-    ///
-    /// A socket is connected, which asks the table and sends nothing.
     public static func defaultSource(_ family: AddressFamily) -> IPAddress? {
         // Addresses that are global and nobody's: of the retired 6to4 relay anycast, and the first of 2000::/3.
-        let target = family == .ipv4 ? IPAddress(ipv4: 0xC058_6301) : IPAddress(ipv6: 0x2000_0000_0000_0000, 1)
-        guard let socket = try? Descriptor(floe_udp_create(Int32(family.rawValue)), "ask for the default route") else {
-            return nil
-        }
+        source(toward: family == .ipv4 ? IPAddress(ipv4: 0xC058_6301) : IPAddress(ipv6: 0x2000_0000_0000_0000, 1))
+    }
+
+    /// The address that packets to `target` leave from, by the routing table; `nil` without a route.
+    ///
+    /// A socket is connected, which asks the table and sends nothing.
+    public static func source(toward target: IPAddress) -> IPAddress? {
+        let family = Int32(target.family.rawValue)
+        guard let socket = try? Descriptor(floe_udp_create(family), "ask for a route") else { return nil }
         var remote = floe_address(SocketAddress(target, port: 9))
         var local = floe_address()
         // The C functions use the pointers during the calls only.
-        guard unsafe floe_connect(socket.number, Int32(family.rawValue), &remote) >= 0,
+        guard unsafe floe_connect(socket.number, family, &remote) >= 0,
             unsafe floe_local_address(socket.number, &local) >= 0
         else { return nil }
         let address = local.socketAddress.ip
