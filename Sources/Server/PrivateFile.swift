@@ -110,11 +110,15 @@ enum PrivateFile {
             }
         }
         var status = stat()
-        guard unsafe access(path, R_OK | W_OK | X_OK) == 0, unsafe stat(path, &status) == 0 else {
+        guard unsafe stat(path, &status) == 0 else {
             throw UsageError("Cannot use the state directory '\(path)': \(reason()). Choose another with --state.")
         }
+        // Before the rights: the rights of a file would be a misleading reason.
         guard status.st_mode & S_IFMT == S_IFDIR else {
             throw UsageError("The state directory '\(path)' is not a directory. Choose another with --state.")
+        }
+        guard unsafe access(path, R_OK | W_OK | X_OK) == 0 else {
+            throw UsageError("Cannot use the state directory '\(path)': \(reason()). Choose another with --state.")
         }
         guard status.st_mode & 0o022 == 0 else {
             throw UsageError(
