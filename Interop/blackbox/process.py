@@ -21,10 +21,10 @@ def makes_and_reuses_state(place):
     floe = place.floe()
     with floe:
         assert mode(floe.state) == 0o700, f"the state directory has mode {mode(floe.state):o}, expected 700"
-        for name in ("key.pem", "turn-secret", "floe.sqlite"):
+        for name in ("floe-key.pem", "turn-secret", "floe.sqlite"):
             found = mode(os.path.join(floe.state, name))
             assert found == 0o600, f"{name} has mode {found:o}, expected 600"
-        assert mode(os.path.join(floe.state, "certificate.pem")) & 0o022 == 0, "others may write the certificate"
+        assert mode(os.path.join(floe.state, "floe-certificate.pem")) & 0o022 == 0, "others may write the certificate"
         first = place.fingerprint()
         assert place.fingerprint(5349) == first, "TURN over TLS shows another certificate than HTTPS"
         with open(os.path.join(floe.state, "turn-secret")) as file:
@@ -117,8 +117,8 @@ def reloads_certificate(place):
     certificate, key = os.path.join(own, "certificate.pem"), os.path.join(own, "key.pem")
 
     def install(maker):
-        shutil.copy(os.path.join(maker.state, "certificate.pem"), certificate)
-        shutil.copy(os.path.join(maker.state, "key.pem"), key)
+        shutil.copy(os.path.join(maker.state, "floe-certificate.pem"), certificate)
+        shutil.copy(os.path.join(maker.state, "floe-key.pem"), key)
 
     install(makers[0])
     floe = place.floe("--cert", certificate, "--key", key, directory=own)

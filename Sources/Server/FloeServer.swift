@@ -146,7 +146,13 @@ final class FloeServer: Sendable {
             }
         let text = "\(error)"
         let advice =
-            error.isAddressInUse ? "; stop the other program, or choose another with \(option)" : "; see \(option)"
+            if error.isAddressInUse {
+                "; stop the other program, or choose another with \(option)"
+            } else if error.isForbidden {
+                "; ports below 1024 need root or CAP_NET_BIND_SERVICE: see \(option)"
+            } else {
+                "; see \(option)"
+            }
         return UsageError(text.prefix(1).uppercased() + text.dropFirst() + advice + ".")
     }
 }

@@ -92,6 +92,25 @@ enum PrivateFile {
         return owned
     }
 
+    /// Whether there is a file of that name.
+    static func exists(_ path: String) -> Bool {
+        var status = stat()
+        // The structure is written during the call only.
+        return unsafe lstat(path, &status) == 0
+    }
+
+    /// Whether a directory has nothing in it, or is not there, or is none.
+    static func isEmpty(_ path: String) -> Bool {
+        guard let directory = unsafe opendir(path) else { return true }
+        defer { unsafe closedir(directory) }
+        // The entry belongs to the directory's stream and is read before the next call.
+        while let entry = unsafe readdir(directory) {
+            let name = unsafe withUnsafeBytes(of: entry.pointee.d_name) { unsafe Array($0.prefix { $0 != 0 }) }
+            if name != Array(".".utf8), name != Array("..".utf8) { return false }
+        }
+        return true
+    }
+
     /// Makes a directory that only the owner can enter, and those above it.
     ///
     /// One that exists is taken if nobody else may write to it: whoever can put files there chooses our secrets.
@@ -110,11 +129,15 @@ enum PrivateFile {
             }
         }
         var status = stat()
-        guard unsafe access(path, R_OK | W_OK | X_OK) == 0, unsafe stat(path, &status) == 0 else {
+        guard unsafe stat(path, &status) == 0 else {
             throw UsageError("Cannot use the state directory '\(path)': \(reason()). Choose another with --state.")
         }
+        // Before the rights: the rights of a file would be a misleading reason.
         guard status.st_mode & S_IFMT == S_IFDIR else {
             throw UsageError("The state directory '\(path)' is not a directory. Choose another with --state.")
+        }
+        guard unsafe access(path, R_OK | W_OK | X_OK) == 0 else {
+            throw UsageError("Cannot use the state directory '\(path)': \(reason()). Choose another with --state.")
         }
         guard status.st_mode & 0o022 == 0 else {
             throw UsageError(

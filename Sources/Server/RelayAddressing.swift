@@ -74,9 +74,11 @@ public struct RelayAddressing: Sendable, Equatable {
         }
         let named = options.listen.filter { !$0.isUnspecified }
         if !named.isEmpty, named.count == options.listen.count {
-            let found = candidates.filter { named.contains($0.address) }
             return AddressFamily.allCases.compactMap { family in
-                found.first { $0.address.family == family }.map { ($0, "listened on (--listen)") }
+                let found = candidates.filter { named.contains($0.address) && $0.address.family == family }
+                let best =
+                    found.first(where: \.isDefaultSource) ?? found.first { !$0.address.isLoopback } ?? found.first
+                return best.map { ($0, "listened on (--listen)") }
             }
         }
         let usable = candidates.filter { !$0.address.isLoopback && !$0.address.isLinkLocal }

@@ -15,8 +15,18 @@ struct StateDirectory {
     /// - Throws: a sentence, if it cannot be made or written.
     init(_ path: String?) throws(UsageError) {
         if let path { self.path = path } else { self.path = try Self.standard() }
+        let isOurs = Self.names.contains { PrivateFile.exists(self.path + "/" + $0) }
+        guard isOurs || PrivateFile.isEmpty(self.path) else {
+            throw UsageError(
+                "The directory '\(self.path)' holds other things than Floe's state: name an empty one, or a new one, "
+                    + "with --state."
+            )
+        }
         try PrivateFile.makeDirectory(self.path)
     }
+
+    /// The files by which a directory is known to be Floe's.
+    private static let names = ["lock", secretName, "floe.sqlite", "floe-certificate.pem", "floe-key.pem"]
 
     /// The secret of the server whose state is in the directory; nothing is made or changed.
     ///
@@ -61,8 +71,8 @@ struct StateDirectory {
     /// The path of the SQLite file.
     var database: String { path + "/floe.sqlite" }
     /// The path of the certificate that Floe made.
-    var certificatePath: String { path + "/certificate.pem" }
-    private var keyPath: String { path + "/key.pem" }
+    var certificatePath: String { path + "/floe-certificate.pem" }
+    private var keyPath: String { path + "/floe-key.pem" }
     private var secretPath: String { path + "/" + Self.secretName }
     private static let secretName = "turn-secret"
 

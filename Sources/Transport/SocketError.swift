@@ -31,6 +31,9 @@ public struct SocketError: Error, Equatable, Sendable {
     /// Whether somebody else has the address, so that another port may do.
     public var isAddressInUse: Bool { number == EADDRINUSE }
 
+    /// Whether the process lacks the right to use the address.
+    public var isForbidden: Bool { number == EACCES }
+
     /// What the operator can do about it, as a sentence, if that is known.
     public var advice: String? {
         switch (operation, number) {

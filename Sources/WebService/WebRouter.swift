@@ -127,7 +127,7 @@ struct WebRouter {
             return .init(
                 .unauthorized,
                 headers: ["WWW-Authenticate": "Bearer", "Content-Type": "text/plain"],
-                body: Array("A key is needed: /turn?service=turn&key=KEY; keys are given with --api-key.\n".utf8)
+                body: Array("A valid key is needed: /turn?service=turn&key=KEY, one that --api-key names.\n".utf8)
             )
         }
         if let service = request.target.queryValue("service"), service != "turn" {

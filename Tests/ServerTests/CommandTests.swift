@@ -136,7 +136,10 @@ struct CommandResult {
 
     @Test(
         arguments: [
-            (["sreve"], "There is no command 'sreve'; the commands are: serve, credentials, stun, turn, conform, version."),
+            (
+                ["sreve"],
+                "There is no command 'sreve'; the commands are: serve, credentials, stun, turn, conform, version."
+            ),
             ([""], "There is no command ''; the commands are: serve, credentials, stun, turn, conform, version."),
             (["credentials", "--secret", "short"], "'--secret' takes at least 8 characters."),
             (

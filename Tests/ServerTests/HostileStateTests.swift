@@ -81,10 +81,10 @@ import Testing
         let now: UInt64 = 1_700_000_000
         let first = try state.ownIdentity(for: [], now: now)
         #expect(try state.ownIdentity(for: [], now: now).fingerprintSHA256 == first.fingerprintSHA256)
-        let certificate = try #require(content("certificate.pem"))
-        try FileManager.default.removeItem(atPath: folder + "/key.pem")
+        let certificate = try #require(content("floe-certificate.pem"))
+        try FileManager.default.removeItem(atPath: folder + "/floe-key.pem")
         _ = try state.ownIdentity(for: [], now: now)
-        try write(certificate, to: "certificate.pem")
+        try write(certificate, to: "floe-certificate.pem")
         let healed = try state.ownIdentity(for: [], now: now)
         #expect(healed.fingerprintSHA256 != first.fingerprintSHA256)
         #expect(try state.ownIdentity(for: [], now: now).fingerprintSHA256 == healed.fingerprintSHA256)

@@ -73,6 +73,20 @@ import Testing
         #expect(addressing.choices.map(\.local.description) == ["172.17.0.1"])
     }
 
+    @Test func `of several listening addresses one that peers can reach is the relay's`() throws {
+        let addressing = try choose(
+            machine,
+            "--listen",
+            "127.0.0.1",
+            "--listen",
+            "172.17.0.1",
+            "--listen",
+            "10.0.0.5"
+        )
+        #expect(addressing.choices.map(\.local.description) == ["10.0.0.5"])
+        #expect(try choose(machine, "--listen", "127.0.0.1").choices.map(\.local.description) == ["127.0.0.1"])
+    }
+
     @Test func `a machine without network relays on loopback and says so`() throws {
         let addressing = try choose([Self.candidate("lo", "127.0.0.1"), Self.candidate("lo", "::1")])
         #expect(addressing.choices.map(\.local.description) == ["127.0.0.1"])

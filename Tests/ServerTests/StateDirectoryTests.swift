@@ -98,8 +98,8 @@ import Testing
         #expect(!identity.isExpired(at: Int64(now) + 800 * 86400) && !identity.isNotYetValid(at: Int64(now)))
         // Browsers take no certificate that is good for longer (825 days).
         #expect(identity.notAfter - identity.notBefore <= 825 * 86400)
-        #expect(try folder.mode(of: "state/key.pem") == 0o600)
-        #expect(try folder.mode(of: "state/certificate.pem") == 0o600)
+        #expect(try folder.mode(of: "state/floe-key.pem") == 0o600)
+        #expect(try folder.mode(of: "state/floe-certificate.pem") == 0o600)
         #expect(try state.ownIdentity(for: addresses, now: now).fingerprintSHA256 == identity.fingerprintSHA256)
         let later = now + 700 * 86400
         #expect(try state.ownIdentity(for: addresses, now: later).fingerprintSHA256 == identity.fingerprintSHA256)
@@ -114,10 +114,18 @@ import Testing
         #expect(fresh.fingerprintSHA256 != old.fingerprintSHA256)
         #expect(fresh.notAfter > old.notAfter)
         #expect(try state.ownIdentity(for: addresses, now: late + 1).fingerprintSHA256 == fresh.fingerprintSHA256)
-        #expect(folder.read("state/certificate.pem") == fresh.certificatePEM)
+        #expect(folder.read("state/floe-certificate.pem") == fresh.certificatePEM)
     }
 
-    @Test(arguments: ["certificate.pem", "key.pem"])
+    @Test func `a directory that holds other things is refused and left as it is`() throws {
+        try folder.write("mine", to: "certificate.pem")
+        let error = #expect(throws: UsageError.self) { try StateDirectory(folder.path) }
+        #expect(error?.description.contains("holds other things than Floe's state") == true)
+        #expect(folder.read("certificate.pem") == "mine")
+        #expect(folder.read("lock") == nil)
+    }
+
+    @Test(arguments: ["floe-certificate.pem", "floe-key.pem"])
     func `a certificate whose other half is missing is made anew`(name: String) throws {
         let state = try StateDirectory(path)
         let old = try state.ownIdentity(for: addresses, now: now)
@@ -127,15 +135,15 @@ import Testing
         #expect(try state.ownIdentity(for: addresses, now: now).fingerprintSHA256 == fresh.fingerprintSHA256)
     }
 
-    @Test(arguments: ["certificate.pem", "key.pem"])
+    @Test(arguments: ["floe-certificate.pem", "floe-key.pem"])
     func `a damaged certificate of our own is made anew`(name: String) throws {
         let state = try StateDirectory(path)
         let old = try state.ownIdentity(for: addresses, now: now)
         try folder.write("damage", to: "state/\(name)")
         let fresh = try state.ownIdentity(for: addresses, now: now)
         #expect(fresh.fingerprintSHA256 != old.fingerprintSHA256)
-        #expect(folder.read("state/certificate.pem") == fresh.certificatePEM)
-        #expect(folder.read("state/key.pem") == fresh.privateKeyPEM)
+        #expect(folder.read("state/floe-certificate.pem") == fresh.certificatePEM)
+        #expect(folder.read("state/floe-key.pem") == fresh.privateKeyPEM)
     }
 
     @Test func `a key that is another certificate's, as a crash may leave it, is replaced with its certificate`() throws
@@ -143,14 +151,14 @@ import Testing
         let state = try StateDirectory(path)
         let old = try state.ownIdentity(for: addresses, now: now)
         let other = try StateDirectory(folder.path + "/other").ownIdentity(for: addresses, now: now)
-        try folder.write(other.privateKeyPEM, to: "state/key.pem")
+        try folder.write(other.privateKeyPEM, to: "state/floe-key.pem")
         let fresh = try state.ownIdentity(for: addresses, now: now)
         #expect(![old.fingerprintSHA256, other.fingerprintSHA256].contains(fresh.fingerprintSHA256))
     }
 
     @Test func `the operator's files are named where they are wrong`() throws {
         let made = try StateDirectory(path).ownIdentity(for: addresses, now: now)
-        let (chain, key) = (path + "/certificate.pem", path + "/key.pem")
+        let (chain, key) = (path + "/floe-certificate.pem", path + "/floe-key.pem")
         let read = try StateDirectory.identity(chain: chain, key: key)
         #expect(read.fingerprintSHA256 == made.fingerprintSHA256)
         #expect(throws: UsageError("There is no certificate file '/nowhere.pem'.")) {
