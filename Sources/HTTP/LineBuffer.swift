@@ -11,6 +11,8 @@ struct LineBuffer {
 
     mutating func append(_ span: Span<UInt8>) {
         compact()
+        // Without room to add, the standard library writes a count into the storage that all empty arrays share.
+        guard !span.isEmpty else { return }
         bytes.append(addingCapacity: span.count) { $0.append(contentsOf: span) }
     }
 

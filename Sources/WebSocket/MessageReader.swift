@@ -99,6 +99,8 @@ struct MessageReader: Sendable {
     }
 
     private static func append(_ payload: Span<UInt8>, to bytes: inout [UInt8]) {
+        // Without room to add, the standard library writes a count into the storage that all empty arrays share.
+        guard !payload.isEmpty else { return }
         bytes.append(addingCapacity: payload.count) { $0.append(contentsOf: payload) }
     }
 }
