@@ -13,6 +13,9 @@ extension WebServer {
     private static var smallQueueBytes: Int { 128 * 1024 }
 
     mutating func drainSignaling(at now: Instant) {
+        // Stored first, told then: a client that knows of its session can resume it, whenever the process is killed.
+        while let event = signaling.pollEvent() { note(event) }
+        storeSessions()
         var touched: [SlotHandle] = []
         while let transmit = signaling.pollTransmit() {
             switch transmit {
@@ -41,7 +44,9 @@ extension WebServer {
             }
         }
         for handle in touched { transmit(handle, at: now) }
+        // Connections that were given up meanwhile.
         while let event = signaling.pollEvent() { note(event) }
+        storeSessions()
     }
 
     private mutating func note(_ event: SignalingEvent) {

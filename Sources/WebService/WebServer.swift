@@ -121,7 +121,6 @@ struct WebServer: ~Copyable {
             for handle in again { serve(handle, at: now) }
             handleTimeouts(at: now)
             drainSignaling(at: now)
-            storeSessions()
         }
     }
 
