@@ -2,6 +2,7 @@ import HTTP
 import NetTypes
 import ServiceTestSupport
 import SignalingMessages
+import Store
 import Testing
 import WebSocket
 
@@ -143,6 +144,19 @@ import WebSocket
         #expect(try client.closeCode() == .messageTooBig)
         // It was not cut off as one that does not read: a reset could have overtaken the close.
         #expect(try web.http().get("/metrics").text.contains("floe_http_drops_total{reason=\"slowReader\"} 0\n"))
+    }
+
+    @Test func `who is told of a session finds it stored, whenever the process dies`() throws {
+        let web = try TestWeb()
+        // Another process's view of the store, so to speak: what it sees survives a kill.
+        let store = try Database(path: web.folder.path + "/store.sqlite")
+        var clients: [SignalingClient] = []
+        for count in 1...5 {
+            let client = try web.signaling()
+            _ = try client.join("room", as: "Ada")
+            #expect(try store.sessions().count == count)
+            clients.append(client)
+        }
     }
 
     // MARK: Handshakes that are refused
