@@ -6,7 +6,7 @@ import { explainCandidateError } from './problems.js';
 const period = 1_000;
 
 const address = ({ address: host, port }) => (host ? `${host.includes(':') ? `[${host}]` : host}:${port}` : `(hidden):${port}`);
-const kind = ({ type, protocol, relayProtocol }) => `${type}${protocol === 'tcp' ? '/tcp' : ''}${relayProtocol ? ` over ${relayProtocol}` : ''}`;
+const kind = ({ type, protocol, relayProtocol }) => `${type}/${protocol}${relayProtocol ? ` over ${relayProtocol}` : ''}`;
 
 const eventWords = {
   joinPressed: 'Join pressed', signalingOpen: 'Signaling open', mediaReady: 'Devices ready', joined: 'In the room',
