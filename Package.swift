@@ -220,12 +220,8 @@ let fuzzing: [Target] =
         ),
     ]
 
-func present(_ target: Target) -> Bool {
-    exists(target.path ?? (target.type == .test ? "Tests/" : "Sources/") + target.name)
-}
-
 let package = Package(
     name: "floe",
-    products: [.executable(name: "floe", targets: ["floe"])].filter { _ in exists("Sources/Tools/floe") },
-    targets: (ground + engines + drivers + services + testing + fuzzing).filter(present)
+    products: [.executable(name: "floe", targets: ["floe"])],
+    targets: (ground + engines + drivers + services + testing + fuzzing)
 )
