@@ -229,6 +229,14 @@ def behaves(kind, found):
     assert found == probe.EXPECTED[kind], f"{kind} behaves as {found}, expected {probe.EXPECTED[kind]}"
 
 
+def router_stays(lab):
+    """Whoever is plugged in, the router keeps its address: others' neighbour tables would be wrong otherwise."""
+    before = lab.router_address()
+    for number in range(1, 9):
+        lab.host(f"newcomer{number}", f"203.0.113.{200 + number}/24")
+        assert lab.router_address() == before, f"newcomer {number} made the router change its address"
+
+
 def test(options):
     require_root_and_tools()
     binary = server.require_binary(options.floe)
@@ -239,6 +247,9 @@ def test(options):
         with Lab() as lab:
             for kind, found in probe.survey(lab).items():
                 outcome.run(f"NAT kind {kind} behaves as it is named", behaves, kind, found)
+    if outcome.wanted("router"):
+        with Lab() as lab:
+            outcome.run("the router keeps its address whoever is plugged in", router_stays, lab)
     with results.directory(options) as directory, Lab() as lab:
         stage = Stage(lab, directory)
         there = lab.host("server", f"{server.ADDRESS}/24")

@@ -7,6 +7,7 @@ network is never touched.
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import threading
 
 NETNS_DIRECTORY = "/run/netns"
 CLONE_NEWNET = 0x40000000
+ROUTER = "02:00:00:00:00:01"
 LAB_NAME = re.compile(r"floe(\d+)-[a-z0-9]+")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -158,6 +160,10 @@ class Lab:
             lines.append("route add default via 2001:db8::1")
         self.ip(namespace, *lines)
 
+    def router_address(self):
+        """The link-layer address of the internet's router as it is now."""
+        return json.loads(run("ip", "-n", self.internet, "-json", "link", "show", "dev", "internet"))[0]["address"]
+
     def host(self, short, *addresses):
         """A machine with public addresses and nothing in front of it."""
         name = self.namespace(short, v6=any(":" in address for address in addresses))
@@ -169,9 +175,11 @@ class Lab:
         # What is not the lab's has to vanish without a word, as it does on the real internet: frames for unknown
         # addresses leave through one end of a veth pair whose other end has no use for them. A missing or
         # "unreachable" route would hand EHOSTUNREACH to senders and hide bugs that only silence shows.
+        # A bridge takes the lowest address of its ports unless it is given one: the router would change its own
+        # whenever a newcomer's is lower, and everybody's neighbour table would be wrong for half a minute.
         self.ip(
             self.internet,
-            "link add internet type bridge forward_delay 0", "link set internet up",
+            f"link add internet address {ROUTER} type bridge forward_delay 0", "link set internet up",
             "addr add 203.0.113.1/24 dev internet", "addr add 198.51.100.1/24 dev internet",
             "addr add 2001:db8::1/64 dev internet nodad",
             "link add void type veth peer name abyss", "link set void arp off up", "link set abyss up",
