@@ -99,10 +99,15 @@ let services: [Target] = [
         ["Bytes", "NetTypes", "Crypto", "STUN", "TURN", "EventLoop", "Transport"]
     ),
     module(
+        "Bench",
+        ["Bytes", "NetTypes", "Crypto", "STUN", "TURN", "EventLoop", "Transport", "Instruments"]
+    ),
+    module(
         "Server",
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
             "Transport", "Store", "Relay", "WebService", "Instruments", "CommandLineSupport", "Conformance",
+            "Bench",
         ]
     ),
     .executableTarget(

@@ -16,6 +16,7 @@ public enum Floe {
             STUNCommand.specification,
             TURNCommand.specification,
             ConformCommand.specification,
+            BenchCommand.specification,
             CommandSpecification("version", "Print the version."),
         ]
     )
@@ -52,6 +53,7 @@ public enum Floe {
         case "stun": return try STUNCommand.run(arguments)
         case "turn": return try TURNCommand.run(arguments)
         case "conform": return try ConformCommand.run(arguments)
+        case "bench": return try BenchCommand.run(arguments)
         default:
             Console.print("floe \(version)\n")
             return 0

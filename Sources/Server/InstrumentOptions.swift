@@ -1,10 +1,23 @@
 import CommandLineSupport
 import Crypto
+import EventLoop
 import Instruments
 import NetTypes
+import STUN
+import TURN
 
 /// What the commands that talk to a server have in common.
 enum InstrumentOptions {
+    /// The options about who we are.
+    static let credentials: (heading: String, options: [OptionSpecification]) = (
+        "Credentials",
+        [
+            OptionSpecification("user", "NAME", help: "user name; with a secret, the user's id (floe)"),
+            OptionSpecification("password", "PASSWORD", help: "the user's password"),
+            OptionSpecification("secret", "SECRET", help: "the secret that server and call services share"),
+        ]
+    )
+
     /// The options about the server's certificate.
     static let certificate: (heading: String, options: [OptionSpecification]) = (
         "Over TLS",
@@ -45,6 +58,24 @@ enum InstrumentOptions {
             return try ServerTarget.find(host, port: port, transport, tls: context)
         } catch {
             throw sentence(error)
+        }
+    }
+
+    /// The user name and password that the options give.
+    static func credentials(_ arguments: ParsedArguments, for command: String) throws(UsageError) -> (String, String) {
+        switch (arguments.text("user"), arguments.text("password"), arguments.text("secret")) {
+        case (let user?, let password?, nil): return (user, password)
+        case (let user, nil, let secret?):
+            do throws(CredentialError) {
+                let minted = try RESTSecret(Array(secret.utf8))
+                    .mint(userID: user ?? "floe", expiryUnixSeconds: WallClock.unixSeconds() + 3600)
+                return (minted.username, minted.password)
+            } catch {
+                throw UsageError("'--secret' cannot be used: \(error).")
+            }
+        case (_, _?, _?): throw UsageError("'--password' and '--secret' exclude each other: leave one out.")
+        case (_, nil, nil), (nil, _?, nil):
+            throw UsageError("'\(command)' needs credentials: --user NAME --password PASSWORD, or --secret SECRET.")
         }
     }
 

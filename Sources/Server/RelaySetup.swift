@@ -31,6 +31,9 @@ enum RelaySetup {
         )
         server.relayPorts = options.relayPorts
         server.limits.allocationsPerUser = options.userQuota
+        let answers = RateLimit(perSecond: Double(options.prefixRate), burst: Double(options.prefixRate) * 5)
+        server.limits.unauthenticatedAnswers = answers
+        server.limits.bindingAnswers = answers
         server.limits.allocations = options.totalQuota
         server.acceptsLegacyChannels = options.acceptsLegacyChannels
         server.relaysTCP = options.relaysTCP

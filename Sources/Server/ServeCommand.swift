@@ -124,6 +124,12 @@ public enum ServeCommand {
                         "tcp-relay",
                         help: "let clients relay TCP connections with peers (RFC 6062), on --relay-ports"
                     ),
+                    OptionSpecification(
+                        "prefix-rate",
+                        "N",
+                        standard: "200",
+                        help: "answers a second to requests without credentials of one network (/24, /56)"
+                    ),
                     OptionSpecification("user-quota", "N", standard: "100", help: "allocations that one user may have"),
                     OptionSpecification("total-quota", "N", standard: "10000", help: "allocations in all"),
                 ]

@@ -140,6 +140,8 @@ public struct ServeOptions: Sendable {
     public var relaysTCP: Bool
     /// Allocations that one user may have.
     public var userQuota: Int
+    /// Answers a second to requests without credentials from one prefix (IPv4 /24, IPv6 /56).
+    public var prefixRate: Int
     /// Allocations in all.
     public var totalQuota: Int
     /// Users with fixed passwords.
@@ -211,6 +213,7 @@ public struct ServeOptions: Sendable {
         alternateServers = try arguments.values("alternate-server", "ADDRESS:PORT")
         answersRFC3489 = arguments.has("rfc3489")
         relaysTCP = arguments.has("tcp-relay")
+        prefixRate = try arguments.number("prefix-rate", in: 1...100_000_000) ?? 200
         userQuota = try arguments.number("user-quota", in: 1...1_000_000) ?? 100
         totalQuota = try arguments.number("total-quota", in: 1...1_000_000) ?? 10_000
         users = try arguments.values("user", "NAME:PASSWORD")

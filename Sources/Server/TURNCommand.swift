@@ -1,5 +1,4 @@
 import CommandLineSupport
-import EventLoop
 import Instruments
 import NetTypes
 import STUN
@@ -11,14 +10,7 @@ enum TURNCommand {
         "turn",
         "Make two allocations on a TURN server and send data from one to the other and back.",
         [
-            (
-                "Credentials",
-                [
-                    OptionSpecification("user", "NAME", help: "user name; with a secret, the user's id (floe)"),
-                    OptionSpecification("password", "PASSWORD", help: "the user's password"),
-                    OptionSpecification("secret", "SECRET", help: "the secret that server and call services share"),
-                ]
-            ),
+            InstrumentOptions.credentials,
             (
                 "What to send",
                 [
@@ -44,7 +36,7 @@ enum TURNCommand {
         guard let carrier = uri.carrier else {
             throw UsageError("'\(text)' means DTLS, which is not supported: use turns:…?transport=tcp.")
         }
-        let (username, password) = try credentials(arguments)
+        let (username, password) = try InstrumentOptions.credentials(arguments, for: "turn")
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")
         let target = try InstrumentOptions.target(uri.host.name, uri.port, carrier, context)
         var probe = TURNProbe(target, username: username, password: password)
@@ -64,23 +56,6 @@ enum TURNCommand {
         }
         Console.print(Self.text(report, carrier))
         return report.failure == nil ? 0 : 1
-    }
-
-    private static func credentials(_ arguments: ParsedArguments) throws(UsageError) -> (String, String) {
-        switch (arguments.text("user"), arguments.text("password"), arguments.text("secret")) {
-        case (let user?, let password?, nil): return (user, password)
-        case (let user, nil, let secret?):
-            do throws(CredentialError) {
-                let minted = try RESTSecret(Array(secret.utf8))
-                    .mint(userID: user ?? "floe", expiryUnixSeconds: WallClock.unixSeconds() + 3600)
-                return (minted.username, minted.password)
-            } catch {
-                throw UsageError("'--secret' cannot be used: \(error).")
-            }
-        case (_, _?, _?): throw UsageError("'--password' and '--secret' exclude each other: leave one out.")
-        case (_, nil, nil), (nil, _?, nil):
-            throw UsageError("'turn' needs credentials: --user NAME --password PASSWORD, or --secret SECRET.")
-        }
     }
 
     static func text(_ report: TURNProbe.Report, _ carrier: TransportProtocol) -> String {

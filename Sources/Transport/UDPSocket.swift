@@ -49,6 +49,8 @@ public struct UDPSocket: ~Copyable, Sendable {
         public var allowsMissingAddress = false
         /// How datagrams longer than the path takes are treated.
         public var pathMTUDiscovery = PathMTUDiscovery.systemDefault
+        /// Whether the kernel may hand over equal datagrams of one flow as one (UDP_GRO); they need buffers of 64 KiB.
+        public var mergesReceived = false
         /// The size of the receive buffer in bytes, `nil` for the system's; the system may grant less.
         public var receiveBufferBytes: Int?
         /// The size of the send buffer in bytes, `nil` for the system's; the system may grant less.
@@ -107,6 +109,14 @@ public struct UDPSocket: ~Copyable, Sendable {
         try OptionSetter(descriptor: descriptor, address: localAddress).setPathMTU(discovery)
     }
 
+    /// Has the kernel cut what is sent from now on into datagrams of this many bytes (UDP_SEGMENT).
+    ///
+    /// - Throws: If the system refuses.
+    public func setSegmentByteCount(_ count: Int) throws(SocketError) {
+        try OptionSetter(descriptor: descriptor, address: localAddress)
+            .set(FLOE_OPTION_SEGMENT_SENT, Int32(clamping: count), "UDP_SEGMENT")
+    }
+
     /// The kernel reports twice what was asked for: its own structures count too.
     private func granted(_ option: floe_option) -> Int {
         Int(max(0, floe_get_option(descriptor, Int32(handle.family.rawValue), option))) / 2
@@ -143,6 +153,7 @@ struct OptionSetter {
         if options.pathMTUDiscovery != .systemDefault {
             try setPathMTU(options.pathMTUDiscovery)
         }
+        if options.mergesReceived { try set(FLOE_OPTION_MERGE_RECEIVED, 1, "UDP_GRO") }
         if let bytes = options.receiveBufferBytes {
             try set(FLOE_OPTION_RECEIVE_BUFFER, Int32(clamping: bytes), "the receive buffer")
         }
