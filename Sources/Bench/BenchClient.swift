@@ -184,7 +184,6 @@ final class BenchClient {
     /// Takes what has come; `data` gets each payload of the peer.
     func receive(
         through incoming: inout DatagramReceiveBatch,
-        frameBytes: Int?,
         at now: Instant,
         data: (Span<UInt8>) -> Void
     ) {
@@ -194,16 +193,9 @@ final class BenchClient {
             return
         }
         for index in incoming.receive(from: handle) {
-            let bytes = incoming.payload(of: index)
-            Self.split(bytes, into: frameBytes) { take($0, at: now, data) }
+            take(incoming.payload(of: index), at: now, data)
         }
         incoming.removeAll()
-    }
-
-    /// Takes merged datagrams apart: all are of one length.
-    static func split(_ bytes: Span<UInt8>, into frameBytes: Int?, _ body: (Span<UInt8>) -> Void) {
-        guard let step = frameBytes, bytes.count > step, bytes.count % step == 0 else { return body(bytes) }
-        for start in stride(from: 0, to: bytes.count, by: step) { body(bytes.extracting(start..<start + step)) }
     }
 
     private func take(_ message: Span<UInt8>, at now: Instant, _ data: (Span<UInt8>) -> Void) {

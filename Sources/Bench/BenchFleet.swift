@@ -42,10 +42,9 @@ struct BenchFleet: ~Copyable {
         }
         self.peers = peers
         self.poller = poller
-        // Merged datagrams are up to 64 KiB long.
         incoming =
             plan.mergesPackets
-            ? DatagramReceiveBatch(capacity: 16, payloadCapacity: 65536)
+            ? DatagramReceiveBatch(capacity: 64, merging: true)
             : DatagramReceiveBatch(capacity: 64, payloadCapacity: max(2048, plan.packetBytes + 128))
     }
 
@@ -96,7 +95,7 @@ struct BenchFleet: ~Copyable {
             var touched: Set<Int> = []
             try wait(until: now + .milliseconds(20)) { source, fleet in
                 if case .client(let index) = source {
-                    fleet.clients[index].receive(through: &fleet.incoming, frameBytes: nil, at: now) { _ in }
+                    fleet.clients[index].receive(through: &fleet.incoming, at: now) { _ in }
                     touched.insert(index)
                 }
             }
@@ -152,7 +151,7 @@ struct BenchFleet: ~Copyable {
             let now = MonotonicClock.now()
             try wait(until: now + .milliseconds(20)) { source, fleet in
                 guard case .client(let index) = source else { return }
-                fleet.clients[index].receive(through: &fleet.incoming, frameBytes: nil, at: now) { _ in }
+                fleet.clients[index].receive(through: &fleet.incoming, at: now) { _ in }
                 while fleet.clients[index].drain(into: &fleet.outgoing, at: now) != nil {}
             }
             for client in clients {

@@ -145,21 +145,18 @@ struct DataLoad: ~Copyable {
     // MARK: Receiving
 
     private mutating func receive(_ fleet: inout BenchFleet, until deadline: Instant) throws(BenchError) {
-        let frameBytes = plan.packetBytes + 4
         try fleet.wait(until: deadline) { source, fleet in
             let now = MonotonicClock.now()
             switch source {
             case .client(let index):
                 let client = fleet.clients[index]
-                client.receive(through: &fleet.incoming, frameBytes: frameBytes, at: now) { bytes in
+                client.receive(through: &fleet.incoming, at: now) { bytes in
                     take(payload.read(bytes), for: index, at: now)
                 }
                 while client.drain(into: &fleet.outgoing, at: now) != nil {}
             case .peer(let index):
                 for position in fleet.incoming.receive(from: fleet.peers[index].handle) {
-                    BenchClient.split(fleet.incoming.payload(of: position), into: plan.packetBytes) { bytes in
-                        take(payload.read(bytes), for: nil, at: now)
-                    }
+                    take(payload.read(fleet.incoming.payload(of: position)), for: nil, at: now)
                 }
                 fleet.incoming.removeAll()
             }

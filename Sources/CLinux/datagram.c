@@ -5,12 +5,24 @@
 
 #include <errno.h>
 #include <linux/errqueue.h>
+#include <linux/udp.h>
 #include <stdlib.h>
 
 _Static_assert(sizeof(floe_address) == 24, "three words for Swift");
 
-/// Room for one packet information and one traffic class, of either family.
-enum { CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int)) };
+/// Room for one packet information, one traffic class, of either family, and the size of merged segments.
+enum { CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)) + 3 * CMSG_SPACE(sizeof(int)) };
+
+/// What the kernel cuts from one message at most (UDP_MAX_SEGMENTS of all kernels), and the longest UDP payload.
+enum { SEGMENTS = 64, SEGMENTED_BYTES = 65000 };
+
+/// Where segments were refused; the oldest is forgotten first.
+enum { REFUSALS = 64 };
+
+typedef struct refusal {
+    floe_address destination;
+    uint32_t length;
+} refusal;
 
 typedef union control {
     struct cmsghdr header;
@@ -27,6 +39,10 @@ struct floe_receiver {
 
 struct floe_sender {
     int count;
+    /// How many datagrams each header stands for.
+    uint16_t *segments;
+    int refusal_count;
+    refusal refusals[REFUSALS];
     struct mmsghdr *headers;
     struct iovec *vectors;
     kernel_address *destinations;
@@ -87,6 +103,10 @@ static void read_controls(struct msghdr *message, floe_datagram *out) {
             memcpy(&information, CMSG_DATA(item), sizeof information);
             from_ipv6_bytes(&information.ipi6_addr, &out->local);
             if (out->local.family == 6 && out->local.high >> 54 == 0x3FA) out->local.scope = information.ipi6_ifindex;
+        } else if (item->cmsg_level == IPPROTO_UDP && item->cmsg_type == UDP_GRO) {
+            int value;
+            memcpy(&value, CMSG_DATA(item), sizeof value);
+            out->segment_length = (uint16_t)value;
         } else if (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_TOS) {
             out->traffic_class = *(const uint8_t *)CMSG_DATA(item);
         } else if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_TCLASS) {
@@ -127,7 +147,8 @@ struct floe_sender *floe_sender_create(int count) {
     sender->vectors = calloc((size_t)count, sizeof *sender->vectors);
     sender->destinations = calloc((size_t)count, sizeof *sender->destinations);
     sender->controls = calloc((size_t)count, sizeof *sender->controls);
-    if (!sender->headers || !sender->vectors || !sender->destinations || !sender->controls) {
+    sender->segments = calloc((size_t)count, sizeof *sender->segments);
+    if (!sender->headers || !sender->vectors || !sender->destinations || !sender->controls || !sender->segments) {
         floe_sender_destroy(sender);
         return NULL;
     }
@@ -140,6 +161,7 @@ void floe_sender_destroy(struct floe_sender *sender) {
     free(sender->vectors);
     free(sender->destinations);
     free(sender->controls);
+    free(sender->segments);
     free(sender);
 }
 
@@ -173,33 +195,95 @@ static size_t write_controls(const floe_outgoing *datagram, control *buffer) {
     return length;
 }
 
+static int same_address(const floe_address *one, const floe_address *other) {
+    return one->low == other->low && one->high == other->high && one->port == other->port &&
+           one->family == other->family && one->scope == other->scope;
+}
+
+static int is_refused(const struct floe_sender *sender, const floe_outgoing *datagram) {
+    int count = sender->refusal_count < REFUSALS ? sender->refusal_count : REFUSALS;
+    for (int i = 0; i < count; i++) {
+        const refusal *known = &sender->refusals[i];
+        if (datagram->length >= known->length && same_address(&known->destination, &datagram->destination)) return 1;
+    }
+    return 0;
+}
+
+/// How many datagrams from `order[0]` on can leave as one message that the kernel cuts: the same way, one length, the
+/// last may be shorter.
+static int segment_count(
+    const struct floe_sender *sender, const floe_outgoing *queue, const uint16_t *order, int count) {
+    const floe_outgoing *first = &queue[order[0]];
+    int limit = first->length == 0 ? 1 : (int)(SEGMENTED_BYTES / first->length);
+    if (limit > SEGMENTS) limit = SEGMENTS;
+    if (limit > count) limit = count;
+    int segments = 1;
+    while (segments < limit) {
+        const floe_outgoing *next = &queue[order[segments]];
+        if (next->length > first->length || next->length == 0 || next->traffic_class != first->traffic_class) break;
+        if (!same_address(&next->destination, &first->destination)) break;
+        if (!same_address(&next->source, &first->source)) break;
+        segments++;
+        if (next->length < first->length) break;
+    }
+    return segments > 1 && is_refused(sender, first) ? 1 : segments;
+}
+
 int floe_send(
     struct floe_sender *sender, const floe_outgoing *queue, const uint16_t *order, int count, const uint8_t *copies,
     const uint8_t *packets) {
     if (count <= 0) return 0;
     if (count > sender->count) count = sender->count;
-    int ready = 0;
-    for (; ready < count; ready++) {
-        const floe_outgoing *datagram = &queue[order[ready]];
-        struct msghdr *message = &sender->headers[ready].msg_hdr;
+    int messages = 0;
+    for (int next = 0; next < count; messages++) {
+        const floe_outgoing *datagram = &queue[order[next]];
+        struct msghdr *message = &sender->headers[messages].msg_hdr;
         memset(message, 0, sizeof *message);
-        message->msg_namelen = to_kernel(&datagram->destination, datagram->socket_family, &sender->destinations[ready]);
+        message->msg_namelen =
+            to_kernel(&datagram->destination, datagram->socket_family, &sender->destinations[messages]);
         if (message->msg_namelen == 0) break;
-        message->msg_name = &sender->destinations[ready];
-        sender->vectors[ready].iov_base =
-            (void *)((datagram->is_reference ? packets : copies) + datagram->offset);
-        sender->vectors[ready].iov_len = datagram->length;
-        message->msg_iov = &sender->vectors[ready];
-        message->msg_iovlen = 1;
-        message->msg_controllen = write_controls(datagram, &sender->controls[ready]);
-        if (message->msg_controllen > 0) message->msg_control = &sender->controls[ready];
+        message->msg_name = &sender->destinations[messages];
+        int segments = segment_count(sender, queue, order + next, count - next);
+        for (int i = 0; i < segments; i++) {
+            const floe_outgoing *part = &queue[order[next + i]];
+            struct iovec *vector = &sender->vectors[next + i];
+            vector->iov_base = (void *)((part->is_reference ? packets : copies) + part->offset);
+            vector->iov_len = part->length;
+        }
+        message->msg_iov = &sender->vectors[next];
+        message->msg_iovlen = (size_t)segments;
+        size_t controls = write_controls(datagram, &sender->controls[messages]);
+        if (segments > 1) {
+            uint16_t length = (uint16_t)datagram->length;
+            void *place = append_control(
+                &sender->controls[messages], &controls, IPPROTO_UDP, UDP_SEGMENT, sizeof length);
+            memcpy(place, &length, sizeof length);
+        }
+        message->msg_controllen = controls;
+        if (controls > 0) message->msg_control = &sender->controls[messages];
+        sender->segments[messages] = (uint16_t)segments;
+        next += segments;
     }
-    if (ready == 0) return -EAFNOSUPPORT;
+    if (messages == 0) return -EAFNOSUPPORT;
     int sent;
     do {
-        sent = sendmmsg(queue[order[0]].descriptor, sender->headers, (unsigned)ready, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = sendmmsg(queue[order[0]].descriptor, sender->headers, (unsigned)messages, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    return sent < 0 ? -errno : sent;
+    if (sent < 0) {
+        int error = errno;
+        // The path takes no segments of that length, or the device cannot cut: from now on one by one.
+        if (sender->segments[0] > 1 && (error == EINVAL || error == EIO || error == EMSGSIZE)) {
+            refusal *place = &sender->refusals[sender->refusal_count % REFUSALS];
+            sender->refusal_count = sender->refusal_count == 2 * REFUSALS - 1 ? REFUSALS : sender->refusal_count + 1;
+            place->destination = queue[order[0]].destination;
+            place->length = queue[order[0]].length;
+            return floe_send(sender, queue, order, 1, copies, packets);
+        }
+        return -error;
+    }
+    int taken = 0;
+    for (int i = 0; i < sent; i++) taken += sender->segments[i];
+    return taken;
 }
 
 int floe_receive_icmp_error(int descriptor, floe_icmp_error *error) {

@@ -48,6 +48,9 @@ public struct RelayConfiguration: Sendable {
     /// Whether relayed datagrams keep their DSCP and ECN bits (RFC 8656 §14), those of network control excepted.
     public var copiesTrafficClass = true
 
+    /// Whether the kernel may merge equal datagrams of one flow on their way in (UDP_GRO), as it finds them in bursts.
+    public var mergesDatagrams = true
+
     /// Makes a configuration with the documented defaults.
     public init(server: TURNServerConfiguration, listeners: [Listener]) {
         self.server = server

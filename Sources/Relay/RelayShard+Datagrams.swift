@@ -31,7 +31,8 @@ extension RelayShard {
     mutating func receiveFromPeers(_ relay: SlotHandle, at now: Instant) {
         guard let (name, id) = relays.read(relay, { ($0.socket.handle, $0.id) }) else { return }
         let softLimit = configuration.streamQueueBytes
-        for index in receive(from: name) {
+        // Each gets a header in front of it, for which merged ones leave no room.
+        for index in receive(from: name, separately: true) {
             guard !packets.isTruncated(index) else {
                 drops.count(.oversizedDatagram)
                 continue
@@ -100,9 +101,9 @@ extension RelayShard {
     }
 
     /// Reads what waits at a socket into the batch, which is emptied first if it is full.
-    private mutating func receive(from socket: UDPSocketHandle) -> Range<Int> {
+    private mutating func receive(from socket: UDPSocketHandle, separately: Bool = false) -> Range<Int> {
         if packets.isFull { flushDatagrams() }
-        return packets.receive(from: socket)
+        return packets.receive(from: socket, separately: separately)
     }
 
     private mutating func relayPacket(_ index: Int, _ transmit: RelayTransmit) {

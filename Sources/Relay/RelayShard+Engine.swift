@@ -94,6 +94,7 @@ extension RelayShard {
         var options = UDPSocket.Options()
         options.pathMTUDiscovery = .fragment
         options.reportsErrors = true
+        options.mergesReceived = configuration.mergesDatagrams
         options.reportsTrafficClass = configuration.copiesTrafficClass
         options.receiveBufferBytes = configuration.relayBufferBytes
         do throws(SocketError) {

@@ -63,7 +63,7 @@ struct RelayShard: ~Copyable {
     var peerDeadlines = DeadlineQueue<SlotHandle>()
     /// The listeners' names, to find the one that answers a client without touching the pool.
     var udpRoutes: [UDPSocketHandle] = []
-    var packets = DatagramReceiveBatch()
+    var packets: DatagramReceiveBatch
     var sends = DatagramSendBatch()
     /// What a stream has brought, while it is worked on; and a response on its way out.
     var input: [UInt8] = []
@@ -100,6 +100,7 @@ struct RelayShard: ~Copyable {
         self.logger = logger
         tls = configuration.tls
         self.poller = poller
+        packets = DatagramReceiveBatch(merging: configuration.mergesDatagrams)
         udpListeners = SlotPool(limit: 64)
         streamListeners = SlotPool(limit: 64)
         streams = SlotPool(limit: min(configuration.streams, 1 << 23))
@@ -129,6 +130,7 @@ struct RelayShard: ~Copyable {
     private mutating func openUDP(_ address: SocketAddress) throws {
         var options = UDPSocket.Options()
         options.reusesPort = true
+        options.mergesReceived = configuration.mergesDatagrams
         options.reportsTrafficClass = configuration.copiesTrafficClass
         options.receiveBufferBytes = configuration.listenerBufferBytes
         options.sendBufferBytes = configuration.listenerBufferBytes

@@ -1,5 +1,6 @@
 import CLinux
 public import Diagnostics
+import Glibc
 public import NetTypes
 
 /// Buffers for received datagrams, made once and filled by as few system calls as possible.
@@ -7,6 +8,10 @@ public import NetTypes
 /// A loop fills it from one socket after another, hands each datagram to an engine, lets a `DatagramSendBatch` refer to
 /// the bytes, flushes that, and empties this one: datagrams are not copied on their way. Around each payload there is
 /// free room, `headroom` before and `tailroom` behind it, so that a header can be written in place.
+///
+/// From sockets that merge (`UDPSocket.Options.mergesReceived`) the kernel hands over many datagrams of one flow as one.
+/// They are told apart here, so that nobody else need know of it; those that are to be changed in place are moved
+/// apart first.
 ///
 /// This is the border behind which another back end, such as io_uring, may fill the same buffers.
 @safe
@@ -16,7 +21,17 @@ public struct DatagramReceiveBatch: ~Copyable {
     /// The free bytes behind each payload, at least.
     public static let tailroom = 64
 
-    /// How many datagrams fit.
+    /// How much room merged datagrams need once they are moved apart: 64 of one message at most.
+    private static let separateBytes = 65536 + 64 * (headroom + tailroom + 64)
+
+    /// One datagram: which message of the kernel brought it, and where its payload stands in `memory`.
+    private struct Place {
+        var message: Int32
+        var length: Int32
+        var offset: Int
+    }
+
+    /// How many messages of the kernel fit, each with one datagram or, from sockets that merge, with up to 64.
     public let capacity: Int
     /// The length of the longest payload in bytes; what is longer is cut and marked.
     public let payloadCapacity: Int
@@ -25,35 +40,53 @@ public struct DatagramReceiveBatch: ~Copyable {
     /// What went wrong in receiving.
     public private(set) var errors = DropCounters<DatagramError>()
 
-    // Owned from init to deinit, like the kernel's headers, which point into `memory`. `capacity` buffers of `stride`
-    // bytes, all initialized; `datagrams` has `capacity` elements.
+    // Owned from init to deinit, like the kernel's headers, which point into `memory`: `capacity` buffers of `stride`
+    // bytes, then the room for what is moved apart, all initialized; `messages` has `capacity` elements; the first
+    // `count` elements of `places` are initialized, and lie within `memory` with head- and tailroom.
     private let memory: UnsafeMutableBufferPointer<UInt8>
-    private let datagrams: UnsafeMutableBufferPointer<floe_datagram>
+    private let messages: UnsafeMutableBufferPointer<floe_datagram>
+    private let places: UnsafeMutableBufferPointer<Place>
     private let receiver: OpaquePointer
     private let stride: Int
+    private let isMerging: Bool
+    private var messageCount = 0
+    /// The first free byte behind the buffers.
+    private var separateEnd: Int
     /// Tells one filling from the next, so that nobody sends bytes of an earlier one by mistake.
     private(set) var filling: UInt64 = 0
 
     /// Makes an empty batch; this is the only time that it allocates.
-    public init(capacity: Int = 64, payloadCapacity: Int = 2048) {
+    ///
+    /// `merging` is for sockets that merge: it makes buffers of 64 KiB, and room to move datagrams apart.
+    public init(capacity: Int = 64, payloadCapacity: Int = 2048, merging: Bool = false) {
         precondition(
             (1...1024).contains(capacity) && (1...65536).contains(payloadCapacity),
             "sizes of a sensible batch"
         )
         self.capacity = capacity
-        self.payloadCapacity = payloadCapacity
-        stride = (Self.headroom + payloadCapacity + Self.tailroom + 63) / 64 * 64
-        unsafe memory = .allocate(capacity: capacity * stride)
-        unsafe memory.initialize(repeating: 0)
-        unsafe datagrams = .allocate(capacity: capacity)
-        unsafe datagrams.initialize(repeating: floe_datagram())
+        isMerging = merging
+        self.payloadCapacity = merging ? 65536 : payloadCapacity
+        // Not a power of two: else the first lines of all buffers would fight for the same places in the cache.
+        stride = (Self.headroom + self.payloadCapacity + Self.tailroom + 63) / 64 * 64
+        separateEnd = capacity * stride
+        let separate = merging ? max(2 * Self.separateBytes, capacity * 16 * 1024) : 0
+        // Zeroed pages that nobody has touched cost no memory: most buffers of 64 KiB are used for 2 KiB at most.
+        let byteCount = capacity * stride + separate
+        guard let zeroed = unsafe calloc(1, byteCount) else { fatalError("no memory for a batch of datagrams") }
+        unsafe memory = UnsafeMutableBufferPointer(
+            start: zeroed.bindMemory(to: UInt8.self, capacity: byteCount),
+            count: byteCount
+        )
+        unsafe messages = .allocate(capacity: capacity)
+        unsafe messages.initialize(repeating: floe_datagram())
+        unsafe places = .allocate(capacity: merging ? capacity * 64 : capacity)
         guard
             let receiver = unsafe floe_receiver_create(
                 Int32(capacity),
                 memory.baseAddress,
                 stride,
                 Self.headroom,
-                payloadCapacity
+                self.payloadCapacity
             )
         else { fatalError("no memory for a batch of datagrams") }
         unsafe self.receiver = receiver
@@ -61,32 +94,39 @@ public struct DatagramReceiveBatch: ~Copyable {
 
     deinit {
         unsafe floe_receiver_destroy(receiver)
-        unsafe datagrams.deallocate()
-        unsafe memory.deallocate()
+        unsafe places.deallocate()
+        unsafe messages.deallocate()
+        unsafe free(memory.baseAddress)
     }
 
     /// Whether no further datagram fits.
-    public var isFull: Bool { count == capacity }
+    public var isFull: Bool { messageCount == capacity }
 
     /// Receives what waits at a socket, as far as there is room; returns the positions of the new datagrams.
     ///
     /// An empty range means that nothing waits, or that there was an error, which is counted, or no room. Fewer than
-    /// asked for means that the socket is drained.
-    public mutating func receive(from socket: UDPSocketHandle) -> Range<Int> {
-        let first = count
+    /// asked for means that the socket is drained. Datagrams that are to be changed in place with `packet(at:)` must be
+    /// received `separately` from a socket that merges; at least one message then finds room in an empty batch.
+    public mutating func receive(from socket: UDPSocketHandle, separately: Bool = false) -> Range<Int> {
+        let firstPlace = count
+        let first = messageCount
+        var room = capacity - first
+        if separately, isMerging {
+            room = unsafe min(room, (memory.count - separateEnd) / Self.separateBytes)
+        }
         var attempts = 2
-        while !isFull, attempts > 0 {
+        while room > 0, attempts > 0 {
             attempts -= 1
-            // Writes at most `capacity - first` elements, from `first` on.
+            // Writes at most `room` elements, from `first` on.
             let result = unsafe floe_receive(
                 receiver,
                 socket.descriptor,
                 Int32(first),
-                Int32(capacity - first),
-                datagrams.baseAddress.map { unsafe $0 + first }
+                Int32(room),
+                messages.baseAddress.map { unsafe $0 + first }
             )
             guard result < 0 else {
-                count += Int(result)
+                messageCount += Int(result)
                 break
             }
             let error = DatagramError(errno: -result)
@@ -94,48 +134,53 @@ public struct DatagramReceiveBatch: ~Copyable {
             // The pending error of an earlier datagram; reading has cleared it, the datagrams come with the next call.
             errors.count(error)
         }
-        complete(first..<count, socket)
-        return first..<count
+        for message in first..<messageCount { take(message, from: socket, separately: separately) }
+        // What has no room to be moved apart waits for an empty batch.
+        if room == 0 { messageCount = capacity }
+        return firstPlace..<count
     }
 
     /// Empties the batch; the bytes of its datagrams may be overwritten from now on.
     public mutating func removeAll() {
         count = 0
+        messageCount = 0
+        separateEnd = capacity * stride
         filling &+= 1
     }
 
     /// Where a datagram came from; plain IPv4 on a dual-stack socket too.
-    public func source(of index: Int) -> SocketAddress { unsafe datagrams[check(index)].source.socketAddress }
+    public func source(of index: Int) -> SocketAddress { unsafe messages[message(of: index)].source.socketAddress }
 
     /// Where a datagram was sent to: the address to answer from.
-    public func destination(of index: Int) -> SocketAddress { unsafe datagrams[check(index)].local.socketAddress }
+    public func destination(of index: Int) -> SocketAddress { unsafe messages[message(of: index)].local.socketAddress }
 
     /// Whether a datagram was longer than `payloadCapacity`.
-    public func isTruncated(_ index: Int) -> Bool { unsafe datagrams[check(index)].is_truncated != 0 }
+    public func isTruncated(_ index: Int) -> Bool { unsafe messages[message(of: index)].is_truncated != 0 }
 
     /// The traffic class of a datagram, with the ECN bits lowest; 0 if its socket does not report it.
-    public func trafficClass(of index: Int) -> UInt8 { unsafe datagrams[check(index)].traffic_class }
+    public func trafficClass(of index: Int) -> UInt8 { unsafe messages[message(of: index)].traffic_class }
 
     /// Where the payload stands in `packet`.
     public func payloadRange(of index: Int) -> Range<Int> {
-        Self.headroom..<Self.headroom + (unsafe Int(datagrams[check(index)].length))
+        Self.headroom..<Self.headroom + (unsafe Int(places[check(index)].length))
     }
 
     /// The bytes of a datagram.
     @_lifetime(borrow self)
     public func payload(of index: Int) -> Span<UInt8> {
-        let start = check(index) * stride + Self.headroom
-        // The length is at most `payloadCapacity`, which the kernel was told; the memory lives as long as the batch.
-        let bytes = unsafe UnsafeBufferPointer(rebasing: memory[start..<start + Int(datagrams[index].length)])
+        let place = unsafe places[check(index)]
+        // In bounds of the memory, which lives as long as the batch.
+        let bytes = unsafe UnsafeBufferPointer(rebasing: memory[place.offset..<place.offset + Int(place.length)])
         return unsafe _overrideLifetime(Span(_unsafeElements: bytes), borrowing: self)
     }
 
-    /// The whole buffer of a datagram: headroom, payload and tailroom, to be changed in place.
+    /// A datagram with its headroom and tailroom, to be changed in place.
     @_lifetime(&self)
     public mutating func packet(at index: Int) -> MutableSpan<UInt8> {
-        let start = check(index) * stride
+        let place = unsafe places[check(index)]
+        let end = place.offset + Int(place.length) + Self.tailroom
         // In bounds of the memory, which lives as long as the batch.
-        let bytes = unsafe UnsafeMutableBufferPointer(rebasing: memory[start..<start + stride])
+        let bytes = unsafe UnsafeMutableBufferPointer(rebasing: memory[place.offset - Self.headroom..<end])
         return unsafe _overrideLifetime(MutableSpan(_unsafeElements: bytes), mutating: &self)
     }
 
@@ -144,9 +189,10 @@ public struct DatagramReceiveBatch: ~Copyable {
 
     /// Where bytes of a packet begin, counted from `base`; the range must lie within the packet.
     func offset(of range: Range<Int>, in index: Int) -> Int {
-        let start = check(index) * stride
-        precondition(range.lowerBound >= 0 && range.upperBound <= stride, "bytes outside of their packet")
-        return start + range.lowerBound
+        let place = unsafe places[check(index)]
+        let limit = Self.headroom + Int(place.length) + Self.tailroom
+        precondition(range.lowerBound >= 0 && range.upperBound <= limit, "bytes outside of their packet")
+        return place.offset - Self.headroom + range.lowerBound
     }
 
     private func check(_ index: Int) -> Int {
@@ -154,13 +200,45 @@ public struct DatagramReceiveBatch: ~Copyable {
         return index
     }
 
-    /// Fills in what the kernel did not tell: the port, and the address of a socket that is bound to one.
-    private mutating func complete(_ range: Range<Int>, _ socket: UDPSocketHandle) {
-        for index in range {
-            if unsafe datagrams[index].local.family == 0 {
-                unsafe datagrams[index].local = floe_address(socket.localAddress)
-            }
-            unsafe datagrams[index].local.port = socket.localAddress.port
+    private func message(of index: Int) -> Int { unsafe Int(places[check(index)].message) }
+
+    /// Fills in what the kernel did not tell, the port and the address of a socket that is bound to one, and finds the
+    /// datagrams in a message.
+    private mutating func take(_ message: Int, from socket: UDPSocketHandle, separately: Bool) {
+        if unsafe messages[message].local.family == 0 {
+            unsafe messages[message].local = floe_address(socket.localAddress)
         }
+        unsafe messages[message].local.port = socket.localAddress.port
+        let length = unsafe Int(messages[message].length)
+        let segment = unsafe Int(messages[message].segment_length)
+        let start = message * stride + Self.headroom
+        guard isMerging, segment > 0, length > segment else { return append(message, start, length) }
+        var offset = 0
+        while offset < length {
+            let part = min(segment, length - offset)
+            // The first one has headroom where it stands, and the next ones have left before its tailroom is used.
+            let isMoved = separately && offset > 0
+            append(message, isMoved ? move(start + offset, part) : start + offset, part)
+            offset += part
+        }
+    }
+
+    private mutating func append(_ message: Int, _ offset: Int, _ length: Int) {
+        precondition(unsafe count < places.count, "more datagrams in a message than the kernel merges")
+        unsafe (places.baseAddress! + count).initialize(
+            to: Place(message: Int32(message), length: Int32(length), offset: offset)
+        )
+        count += 1
+    }
+
+    /// Copies bytes to a place of their own, with room around them.
+    private mutating func move(_ offset: Int, _ length: Int) -> Int {
+        let start = separateEnd + Self.headroom
+        let end = start + length + Self.tailroom
+        precondition(unsafe end <= memory.count, "room was left for this")
+        // Both ranges are in bounds, and the second one is behind all buffers.
+        unsafe (memory.baseAddress! + start).update(from: memory.baseAddress! + offset, count: length)
+        separateEnd = (end + 63) / 64 * 64
+        return start
     }
 }

@@ -39,8 +39,24 @@ import Transport
         for number in 0..<12 as Range<UInt8> { #expect(try peer.next(&shard) == [number]) }
     }
 
-    @Test func `a datagram that is longer than a buffer is dropped and counted, from either side`() throws {
+    @Test func `a datagram of any length that UDP carries is relayed, both ways`() throws {
         var shard = try TestShard()
+        let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        let relayed = try client.allocate(&shard)
+        try client.bind(0x4000, to: peer.address, &shard)
+        for count in [2049, 9000, 60_000] {
+            let payload = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+            let header = [0x40, 0, UInt8(count >> 8), UInt8(count & 255)]
+            client.send(header + payload)
+            #expect(try peer.next(&shard) == payload)
+            peer.send(payload, to: relayed)
+            #expect(try client.next(&shard) == header + payload)
+        }
+    }
+
+    @Test func `a datagram that is longer than a buffer is dropped and counted, from either side`() throws {
+        // Where nothing is merged, the buffers are short.
+        var shard = try TestShard { $0.mergesDatagrams = false }
         let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
         let relayed = try client.allocate(&shard)
         try client.bind(0x4000, to: peer.address, &shard)

@@ -105,7 +105,7 @@ import Transport
     }
 
     @Test func `a datagram that is longer than any message is dropped and counted`() throws {
-        let relay = try TestRelay()
+        let relay = try TestRelay { $0.mergesDatagrams = false }
         let client = try relay.client()
         try client.wire.send([UInt8](repeating: 0, count: 4096))
         #expect(relay.dropped(.oversizedDatagram))

@@ -14,7 +14,8 @@ typedef struct floe_datagram {
     uint32_t length;
     uint8_t traffic_class;
     uint8_t is_truncated;
-    uint16_t reserved;
+    /// The length of each of the datagrams that the kernel has merged into this one, 0 if it is a single one.
+    uint16_t segment_length;
 } floe_datagram;
 
 /// A datagram to send. Its bytes stand at `offset` of the copies or, with `is_reference`, of the received packets.
@@ -44,6 +45,9 @@ struct floe_sender *floe_sender_create(int count);
 void floe_sender_destroy(struct floe_sender *sender);
 /// Sends `queue[order[0]]` and following, all of one socket, at most the sender's count; returns how many the kernel
 /// took, or the negative errno of the first one.
+///
+/// Neighbours of one length that go the same way leave as one message which the kernel cuts (UDP_SEGMENT). Where that is
+/// refused, they leave one by one from then on.
 int floe_send(
     struct floe_sender *sender, const floe_outgoing *queue, const uint16_t *order, int count, const uint8_t *copies,
     const uint8_t *packets);

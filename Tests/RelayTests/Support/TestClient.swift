@@ -134,7 +134,7 @@ final class UDPClient: TestClient {
     var entropy = Entropy.system
     var messages: [[UInt8]] = []
     private let server: SocketAddress
-    private var received = DatagramReceiveBatch(capacity: 16)
+    private var received = DatagramReceiveBatch(capacity: 16, payloadCapacity: 65536)
     private var sent = DatagramSendBatch(capacity: 16)
 
     init(_ server: SocketAddress, options: UDPSocket.Options = UDPSocket.Options()) throws {
