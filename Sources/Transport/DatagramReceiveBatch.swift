@@ -225,7 +225,8 @@ public struct DatagramReceiveBatch: ~Copyable {
 
     private mutating func append(_ message: Int, _ offset: Int, _ length: Int) {
         precondition(unsafe count < places.count, "more datagrams in a message than the kernel merges")
-        unsafe (places.baseAddress! + count).initialize(
+        unsafe places.initializeElement(
+            at: count,
             to: Place(message: Int32(message), length: Int32(length), offset: offset)
         )
         count += 1
@@ -237,7 +238,8 @@ public struct DatagramReceiveBatch: ~Copyable {
         let end = start + length + Self.tailroom
         precondition(unsafe end <= memory.count, "room was left for this")
         // Both ranges are in bounds, and the second one is behind all buffers.
-        unsafe (memory.baseAddress! + start).update(from: memory.baseAddress! + offset, count: length)
+        let source = unsafe UnsafeBufferPointer(rebasing: memory[offset..<offset + length])
+        _ = unsafe UnsafeMutableBufferPointer(rebasing: memory[start..<start + length]).update(fromContentsOf: source)
         separateEnd = (end + 63) / 64 * 64
         return start
     }
