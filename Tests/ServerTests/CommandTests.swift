@@ -138,9 +138,9 @@ struct CommandResult {
         arguments: [
             (
                 ["sreve"],
-                "There is no command 'sreve'; the commands are: serve, credentials, stun, turn, conform, version."
+                "There is no command 'sreve'; the commands are: \(Floe.program.commands.map(\.name).joined(separator: ", "))."
             ),
-            ([""], "There is no command ''; the commands are: serve, credentials, stun, turn, conform, version."),
+            ([""], "There is no command ''; the commands are: \(Floe.program.commands.map(\.name).joined(separator: ", "))."),
             (["credentials", "--secret", "short"], "'--secret' takes at least 8 characters."),
             (
                 ["credentials", "--secret", "long enough", "--ttl", "1"],
