@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 8
 # Network namespaces need root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) /usr/bin/python3
 
-BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev
+BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev libc-ares-dev
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn nftables conntrack iproute2 procps openssl python3 curl
 RELEASE := -c release --static-swift-stdlib
 

@@ -53,6 +53,7 @@ let engines: [Target] = [
     module("STUN", ["Bytes", "NetTypes", "Diagnostics", "Crypto"]),
     module("TURN", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN"]),
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
+    module("Resolution", ["NetTypes", "STUN", "TURN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
     system("CWslay", apt: "libwslay-dev"),
@@ -64,6 +65,8 @@ let drivers: [Target] = [
     .target(name: "CLinux", exclude: exists("Sources/CLinux/README.md") ? ["README.md"] : []),
     module("EventLoop", ["Bytes", "NetTypes", "Diagnostics", "CLinux"]),
     module("Transport", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "CLinux", "EventLoop"]),
+    system("CCares", pkgConfig: "libcares", apt: "libc-ares-dev"),
+    module("NameResolver", ["NetTypes", "STUN", "Resolution", "EventLoop", "Transport", "CCares"]),
 ]
 let services: [Target] = [
     system("CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -77,7 +80,10 @@ let services: [Target] = [
     ),
     module(
         "Instruments",
-        ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "EventLoop", "Transport"]
+        [
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "Resolution", "EventLoop", "Transport",
+            "NameResolver",
+        ]
     ),
     .target(name: "CCallPage"),
     .target(
@@ -106,8 +112,8 @@ let services: [Target] = [
         "Server",
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
-            "Transport", "Store", "Relay", "WebService", "Instruments", "CommandLineSupport", "Conformance",
-            "Bench",
+            "Transport", "Store", "Resolution", "NameResolver", "Relay", "WebService", "Instruments",
+            "CommandLineSupport", "Conformance", "Bench",
         ]
     ),
     .executableTarget(
@@ -144,6 +150,11 @@ let testing: [Target] = [
         "TURNServerTests",
         ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
     ),
+    tests("ResolutionTests", ["Resolution", "STUN", "TURN", "NetTypes", "TestSupport"]),
+    tests(
+        "NameResolverTests",
+        ["NameResolver", "Resolution", "STUN", "TURN", "Transport", "EventLoop", "NetTypes", "Bytes", "TestSupport"]
+    ),
     tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
     tests("WebSocketTests", ["WebSocket", "HTTP", "Bytes", "NetTypes", "Crypto", "TestSupport"]),
     tests("SignalingTests", ["Signaling", "SignalingMessages", "Diagnostics", "NetTypes", "Bytes", "TestSupport"]),
@@ -155,8 +166,8 @@ let testing: [Target] = [
     tests(
         "InstrumentsTests",
         [
-            "Instruments", "Relay", "TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics",
-            "EventLoop", "Transport", "TestSupport",
+            "Instruments", "Resolution", "Relay", "TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes",
+            "Diagnostics", "EventLoop", "Transport", "TestSupport",
         ]
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),

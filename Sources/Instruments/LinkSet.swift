@@ -1,6 +1,8 @@
 public import Crypto
 import EventLoop
+import NameResolver
 public import NetTypes
+public import Resolution
 public import STUN
 import Transport
 
@@ -40,24 +42,18 @@ public struct ServerTarget: Sendable {
         self.tls = tls
     }
 
-    /// Finds the server of a name.
+    /// Finds the servers that a query stands for, the one to try first in front; never none.
     ///
-    /// - Throws: A sentence, if the name has no address.
-    public static func find(
-        _ host: String,
-        port: UInt16,
-        _ transport: TransportProtocol,
-        tls: TLSContext?
-    ) throws(InstrumentError) -> ServerTarget {
-        let address: IPAddress?
-        do throws(HostLookup.Failure) {
-            address = try HostLookup.addresses(of: host).first
+    /// - Throws: A sentence, if there are none.
+    public static func find(_ query: ServerQuery, tls: TLSContext?) throws(InstrumentError) -> [ServerTarget] {
+        do throws(ResolutionError) {
+            return try ServerFinder.candidates(of: query).map { candidate in
+                let choice = tls.map { TLSChoice($0, serverName: candidate.serverName) }
+                return ServerTarget(candidate.address, candidate.transport, tls: choice)
+            }
         } catch {
             throw InstrumentError("\(error)")
         }
-        guard let address else { throw InstrumentError("the name '\(host)' has no address") }
-        let choice = tls.map { TLSChoice($0, serverName: host) }
-        return ServerTarget(SocketAddress(address, port: port), transport, tls: choice)
     }
 
     func open() throws(InstrumentError) -> any Link {
@@ -74,7 +70,7 @@ public struct ServerTarget: Sendable {
 struct LinkSet: ~Copyable {
     private let poller: Poller
     private var events = PollEvents(capacity: 16)
-    private let links: [any Link]
+    private var links: [any Link]
     private var isWriting: [Bool]
 
     init(_ links: [any Link]) throws(InstrumentError) {
@@ -89,6 +85,17 @@ struct LinkSet: ~Copyable {
         } catch {
             throw InstrumentError("\(error)")
         }
+    }
+
+    /// Waits for one more link from now on.
+    mutating func add(_ link: any Link) throws(InstrumentError) {
+        do throws(SystemError) {
+            try poller.add(link.descriptor, token: UInt64(links.count), interest: [.read, .write])
+        } catch {
+            throw InstrumentError("\(error)")
+        }
+        links.append(link)
+        isWriting.append(true)
     }
 
     /// Sends what waits, then sleeps until a link has something or the time has come; returns who may have something.

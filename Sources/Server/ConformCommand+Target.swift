@@ -1,7 +1,9 @@
 import CommandLineSupport
 import Conformance
 import EventLoop
+import NameResolver
 import NetTypes
+import Resolution
 import STUN
 import TURN
 import Transport
@@ -42,10 +44,13 @@ extension ConformCommand {
         else {
             throw UsageError("'\(operand)' is no TURN server: write turn:HOST or turn:HOST:PORT.")
         }
-        guard let ip = (try? HostLookup.addresses(of: name))?.first else {
-            throw UsageError("'\(name)' has no address: check the name, or give an IP address.")
+        let query = ServerQuery(STUNURI(URIHost(name, port: port)), over: .udp)
+        do throws(ResolutionError) {
+            guard let found = try ServerFinder.candidates(of: query).first else { throw .noAddress(name) }
+            return (name, found.address)
+        } catch {
+            throw UsageError("\(error): check it, or give an IP address.")
         }
-        return (name, SocketAddress(ip, port: port))
     }
 
     private static func accounts(

@@ -3,6 +3,7 @@ import Crypto
 import EventLoop
 import Instruments
 import NetTypes
+import Resolution
 import STUN
 import TURN
 
@@ -47,15 +48,13 @@ enum InstrumentOptions {
         }
     }
 
-    /// The server with its address.
-    static func target(
-        _ host: String,
-        _ port: UInt16,
-        _ transport: TransportProtocol,
-        _ context: TLSContext?
-    ) throws(UsageError) -> ServerTarget {
+    /// The server with its address: of several, the one that answers first.
+    static func target(_ query: ServerQuery, _ context: TLSContext?) throws(UsageError) -> ServerTarget {
         do throws(InstrumentError) {
-            return try ServerTarget.find(host, port: port, transport, tls: context)
+            guard let target = try ServerRace(try ServerTarget.find(query, tls: context)).winner() else {
+                throw InstrumentError("the name '\(query.host.name)' has no address")
+            }
+            return target
         } catch {
             throw sentence(error)
         }

@@ -1,6 +1,7 @@
 import CommandLineSupport
 import Instruments
 import NetTypes
+import Resolution
 import STUN
 
 /// The command `stun`: asks a server from which address it sees us.
@@ -31,7 +32,7 @@ enum STUNCommand {
         }
         let transport: TransportProtocol = uri.isSecure ? .tls : arguments.has("tcp") ? .tcp : .udp
         let context = try InstrumentOptions.context(arguments, transport, protocolName: "stun.nat-discovery")
-        let target = try InstrumentOptions.target(uri.host.name, uri.port, transport, context)
+        let target = try InstrumentOptions.target(ServerQuery(uri, over: transport), context)
         var probe = STUNProbe(target)
         probe.count = try arguments.number("count", in: 1...1000) ?? 5
         let report: STUNProbe.Report

@@ -1,6 +1,7 @@
 import CommandLineSupport
 import Instruments
 import NetTypes
+import Resolution
 import STUN
 import TURN
 
@@ -38,7 +39,7 @@ enum TURNCommand {
         }
         let (username, password) = try InstrumentOptions.credentials(arguments, for: "turn")
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")
-        let target = try InstrumentOptions.target(uri.host.name, uri.port, carrier, context)
+        let target = try InstrumentOptions.target(ServerQuery(uri, supported: [carrier]), context)
         var probe = TURNProbe(target, username: username, password: password)
         probe.count = try arguments.number("count", in: 1...10_000) ?? 5
         if arguments.has("ipv6") { probe.families = .only(.ipv6) }

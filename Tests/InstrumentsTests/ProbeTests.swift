@@ -3,6 +3,7 @@ import Diagnostics
 import EventLoop
 import NetTypes
 import Relay
+import Resolution
 import STUN
 import TURN
 import TURNServer
@@ -124,9 +125,31 @@ private final class LoopbackRelay {
         #expect(report.failure == "connection refused")
     }
 
+    @Test func `turn 202: of several addresses the one that answers wins, whoever is first in the list`() throws {
+        let relay = try LoopbackRelay()
+        let dead = SocketAddress(IPAddress(ipv4: 0x7FFF_FFFE), port: 9)
+        for transport in TransportProtocol.allCases {
+            let good = relay.target(transport)
+            var race = ServerRace([ServerTarget(dead, transport, tls: good.tls), good])
+            race.delay = .milliseconds(20)
+            #expect(try race.winner()?.address == good.address)
+        }
+        #expect(try ServerRace([]).winner() == nil)
+        let closed = ServerTarget(dead, .tcp)
+        #expect(try ServerRace([closed, closed]).winner()?.address == dead, "the first one has to say why")
+    }
+
     @Test func `a name is looked up, an address is its own`() throws {
-        #expect(try HostLookup.addresses(of: "192.0.2.7") == [IPAddress(ipv4: 0xC000_0207)])
-        #expect(try HostLookup.addresses(of: "localhost").allSatisfy(\.isLoopback))
-        #expect(throws: HostLookup.Failure.self) { try HostLookup.addresses(of: "no such name") }
+        let named = try ServerTarget.find(ServerQuery(try STUNURI("stun:localhost:99"), over: .udp), tls: nil)
+        #expect(!named.isEmpty && named.allSatisfy { $0.address.ip.isLoopback && $0.address.port == 99 })
+        let literal = try ServerTarget.find(
+            ServerQuery(try TURNURI("turn:192.0.2.7?transport=tcp"), supported: [.tcp]),
+            tls: nil
+        )
+        #expect(literal.map(\.address) == [SocketAddress(IPAddress(ipv4: 0xC000_0207), port: 3478)])
+        let nonsense = ServerQuery(STUNURI(URIHost("no such name")), over: .udp)
+        #expect(throws: InstrumentError("'no such name' is no name that can be looked up")) {
+            try ServerTarget.find(nonsense, tls: nil)
+        }
     }
 }

@@ -1,0 +1,55 @@
+import EventLoop
+public import NetTypes
+public import Resolution
+import STUN
+import Transport
+
+/// Finds a server's addresses and waits for them: for tools, which have nothing else to do meanwhile.
+public enum ServerFinder {
+    /// The candidates in the order in which to try them.
+    ///
+    /// - Throws: `ResolutionError`, also if no answers come in time.
+    public static func candidates(
+        of query: ServerQuery,
+        nameServers: [SocketAddress] = [],
+        patience: TimeSpan = .seconds(10)
+    ) throws(ResolutionError) -> [ServerCandidate] {
+        var resolution = ServerResolution(query)
+        if resolution.outcome == nil {
+            do throws(SystemError) {
+                try ask(&resolution, nameServers, until: MonotonicClock.now() + patience)
+            } catch {
+                throw .lookupFailed(query.host.name, .unreachable)
+            }
+            resolution.giveUpWaiting()
+        }
+        let found: [ServerCandidate]
+        switch resolution.outcome {
+        case .success(let list)?: found = list
+        case .failure(let error)?: throw error
+        case nil: throw .lookupFailed(query.host.name, .timedOut)
+        }
+        return DestinationOrder.sorted(found) { NetworkInterfaces.source(toward: $0) }
+    }
+
+    private static func ask(
+        _ resolution: inout ServerResolution,
+        _ nameServers: [SocketAddress],
+        until deadline: Instant
+    ) throws(SystemError) {
+        var resolver = try NameResolver(servers: nameServers)
+        let poller = try Poller()
+        var events = PollEvents(capacity: 1)
+        try poller.add(resolver.descriptor, token: 0, interest: .read)
+        while true {
+            while let question = resolution.pollQuestion() { resolver.ask(question) }
+            while let (question, answer) = resolver.pollAnswer() { resolution.receive(answer, to: question) }
+            guard resolution.outcome == nil else { return }
+            let now = MonotonicClock.now()
+            guard now < deadline else { return }
+            guard resolution.hasNoQuestion else { continue }
+            try poller.wait(until: min(deadline, resolver.nextTimeout(at: now) ?? deadline), into: &events)
+            resolver.process()
+        }
+    }
+}
