@@ -81,8 +81,8 @@ final class StreamLink: Link {
     private var unread: [UInt8] = []
     private(set) var failure: String?
 
-    init(to server: SocketAddress, tls: TLSChoice?) throws(SocketError) {
-        let socket = try TCPSocket(connectingTo: server)
+    init(to server: SocketAddress, tls: TLSChoice?, from source: SocketAddress? = nil) throws(SocketError) {
+        let socket = try TCPSocket(connectingTo: server, from: source)
         if let tls {
             let session = TLSSession(client: tls.context, serverName: tls.serverName)
             connection = StreamConnection(socket, tls: session, outputLimit: 1 << 20)

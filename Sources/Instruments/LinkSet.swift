@@ -34,6 +34,8 @@ public struct ServerTarget: Sendable {
     public var transport: TransportProtocol
     /// The certificate's judge, for TLS.
     public var tls: TLSChoice?
+    /// Where connections leave from, if that matters.
+    var source: SocketAddress?
 
     /// Makes a target.
     public init(_ address: SocketAddress, _ transport: TransportProtocol, tls: TLSChoice? = nil) {
@@ -59,7 +61,7 @@ public struct ServerTarget: Sendable {
     func open() throws(InstrumentError) -> any Link {
         do throws(SocketError) {
             guard transport.isStream else { return try DatagramLink(to: address) }
-            return try StreamLink(to: address, tls: transport == .tls ? tls : nil)
+            return try StreamLink(to: address, tls: transport == .tls ? tls : nil, from: source)
         } catch {
             throw InstrumentError("\(error)")
         }

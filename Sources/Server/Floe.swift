@@ -15,6 +15,7 @@ public enum Floe {
             CredentialsCommand.specification,
             STUNCommand.specification,
             TURNCommand.specification,
+            NATCommand.specification,
             ConformCommand.specification,
             BenchCommand.specification,
             CommandSpecification("version", "Print the version."),
@@ -52,6 +53,7 @@ public enum Floe {
         case "credentials": return try CredentialsCommand.run(arguments)
         case "stun": return try STUNCommand.run(arguments)
         case "turn": return try TURNCommand.run(arguments)
+        case "nat": return try NATCommand.run(arguments)
         case "conform": return try ConformCommand.run(arguments)
         case "bench": return try BenchCommand.run(arguments)
         default:

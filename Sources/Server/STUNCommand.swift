@@ -45,7 +45,7 @@ enum STUNCommand {
         return report.answers.isEmpty ? 1 : 0
     }
 
-    private static func uri(_ text: String, isSecure: Bool) throws(UsageError) -> STUNURI {
+    static func uri(_ text: String, isSecure: Bool) throws(UsageError) -> STUNURI {
         do throws(URIError) {
             let lower = text.lowercased()
             if lower.hasPrefix("stun:") || lower.hasPrefix("stuns:") {
