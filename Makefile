@@ -10,7 +10,7 @@ BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev libc-ar
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn nftables conntrack iproute2 procps openssl python3 curl
 RELEASE := -c release --static-swift-stdlib
 
-.PHONY: help run build test lint documentation unit allocations thread-sanitizer fuzz fuzz-long turn-clients server \
+.PHONY: help run build test lint documentation unit allocations thread-sanitizer fuzz fuzz-long turn-clients nat server \
 	calls screenshots conformance conform-coturn clean build-packages test-packages
 
 help: ## list the targets
@@ -51,6 +51,9 @@ fuzz-long: build-packages ## fuzz each target for five minutes
 
 turn-clients: build ## coturn's clients against the built server, as root
 	$(AS_ROOT) Interop/test_turnutils.py
+
+nat: build ## what `floe nat` finds out behind kernel NATs, from our server and from coturn, as root
+	$(AS_ROOT) Interop/test_nat.py
 
 server: build ## black-box tests of the built server, as root
 	$(AS_ROOT) Interop/test_server.py

@@ -65,7 +65,7 @@ def coturn(namespace, directory):
     log = open(os.path.join(directory, "coturn.log"), "wb")
     process = subprocess.Popen(
         ["ip", "netns", "exec", namespace, "turnserver", "-n", "--no-auth", "--no-tls", "--no-dtls", "--no-cli",
-         "--rfc5780", "-L", server.ADDRESS, "-L", SECOND, "-p", "3478", "--pidfile", os.path.join(directory, "pid"),
+         "-L", server.ADDRESS, "-L", SECOND, "-p", "3478", "--pidfile", os.path.join(directory, "pid"),
          "--userdb", os.path.join(directory, "db"), "--log-file", "stdout"], stdout=log, stderr=log)
     try:
         eventually("turnserver listens", lambda: subprocess.run(
