@@ -10,7 +10,7 @@ BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev libc-ar
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn nftables conntrack iproute2 procps openssl python3 curl
 RELEASE := -c release --static-swift-stdlib
 
-.PHONY: help run build test lint documentation unit allocations thread-sanitizer fuzz fuzz-long turn-clients nat server \
+.PHONY: help run build test lint documentation unit allocations thread-sanitizer fuzz fuzz-long turn-clients nat server flood \
 	calls screenshots conformance conform-coturn clean build-packages test-packages
 
 help: ## list the targets
@@ -57,6 +57,10 @@ nat: build ## what `floe nat` finds out behind kernel NATs, from our server and 
 
 server: build ## black-box tests of the built server, as root
 	$(AS_ROOT) Interop/test_server.py
+	$(AS_ROOT) Interop/test_flood.py
+
+flood: build ## ten million datagrams from forged sources, as root (two minutes)
+	$(AS_ROOT) Interop/test_flood.py --count 10000000
 
 calls: build ## browsers behind kernel NATs call each other through the built server, as root
 	$(AS_ROOT) Interop/test_calls.py

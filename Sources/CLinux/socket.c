@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <stdio.h>
@@ -145,6 +146,13 @@ int floe_get_option(int descriptor, int family, floe_option option) {
     int value = 0;
     socklen_t length = sizeof value;
     return getsockopt(descriptor, found.level, found.name, &value, &length) < 0 ? -errno : value;
+}
+
+uint32_t floe_socket_drops(int descriptor) {
+    // The kernel writes as many of its SK_MEMINFO values as there is room for.
+    uint32_t values[SK_MEMINFO_VARS] = {0};
+    socklen_t length = sizeof values;
+    return getsockopt(descriptor, SOL_SOCKET, SO_MEMINFO, values, &length) < 0 ? 0 : values[SK_MEMINFO_DROPS];
 }
 
 void floe_error_text(int error, char *text, size_t capacity) {

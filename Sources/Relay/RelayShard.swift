@@ -242,6 +242,9 @@ struct RelayShard: ~Copyable {
         }
         snapshot.acceptedStreams = acceptedStreams
         snapshot.drops = Dictionary(drops.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
+        for handle in udpListeners.handles {
+            snapshot.kernelDrops += UInt64(udpListeners.read(handle) { $0.kernelDropCount } ?? 0)
+        }
         snapshot.sendErrors = Dictionary(sends.errors.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         report.publish(snapshot)
     }

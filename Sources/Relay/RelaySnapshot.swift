@@ -12,6 +12,8 @@ public struct RelaySnapshot: Sendable {
     public internal(set) var acceptedStreams: [TransportProtocol: UInt64] = [:]
     /// What the drivers have dropped, by reason.
     public internal(set) var drops: [String: UInt64] = [:]
+    /// Datagrams that the kernel dropped because a listener's buffer was full.
+    public internal(set) var kernelDrops: UInt64 = 0
     /// Datagrams that the kernel refused to send, by reason.
     public internal(set) var sendErrors: [String: UInt64] = [:]
 
@@ -20,6 +22,7 @@ public struct RelaySnapshot: Sendable {
         streams.merge(other.streams, uniquingKeysWith: +)
         acceptedStreams.merge(other.acceptedStreams, uniquingKeysWith: +)
         drops.merge(other.drops, uniquingKeysWith: +)
+        kernelDrops += other.kernelDrops
         sendErrors.merge(other.sendErrors, uniquingKeysWith: +)
     }
 
@@ -100,6 +103,12 @@ public struct RelaySnapshot: Sendable {
             "Messages and streams dropped by the driver.",
             label: "reason",
             sorted(drops)
+        )
+        page.add(
+            .counter,
+            "floe_turn_kernel_drops_total",
+            "Datagrams that the kernel dropped because a listener's buffer was full.",
+            kernelDrops
         )
         page.add(
             .counter,

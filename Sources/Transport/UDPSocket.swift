@@ -102,6 +102,9 @@ public struct UDPSocket: ~Copyable, Sendable {
     /// The size of the send buffer that the system has granted, in bytes.
     public var sendBufferBytes: Int { granted(FLOE_OPTION_SEND_BUFFER) }
 
+    /// How many datagrams the kernel has dropped because the receive buffer was full; starts anew after 2^32.
+    public var kernelDropCount: UInt32 { floe_socket_drops(descriptor) }
+
     /// Changes how datagrams longer than the path takes are treated, from the next one on.
     ///
     /// - Throws: If the system refuses.

@@ -70,6 +70,8 @@ enum { FLOE_PATH_MTU_FRAGMENT = 0, FLOE_PATH_MTU_DEFAULT = 1, FLOE_PATH_MTU_OBEY
 int floe_set_option(int descriptor, int family, floe_option option, int value);
 /// Returns the value, or a negative errno.
 int floe_get_option(int descriptor, int family, floe_option option);
+/// How many datagrams the kernel has dropped because the socket's buffer was full.
+uint32_t floe_socket_drops(int descriptor);
 
 /// The text for an errno, with a final 0, cut to `capacity`.
 void floe_error_text(int error, char *text, size_t capacity);

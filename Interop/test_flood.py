@@ -1,0 +1,157 @@
+"""A flood of datagrams from forged sources: memory stays flat, honest clients are served, no datagram is unaccounted for.
+
+--count N       datagrams to send (default 1000000)
+--rate N        datagrams a second at most (default 100000)
+"""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+from lab import Lab, entered, require_root_and_tools
+from support import results, server, stun
+
+USER, PASSWORD = "alice", "wonderland"
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def option(name, default):
+    """Takes `name N` out of the arguments; the other options are those of every test."""
+    if name not in sys.argv:
+        return default
+    index = sys.argv.index(name)
+    value = int(sys.argv[index + 1])
+    del sys.argv[index:index + 2]
+    return value
+
+
+COUNT, RATE = option("--count", 1_000_000), option("--rate", 100_000)
+
+
+def compiled(directory):
+    path = os.path.join(directory, "flood")
+    subprocess.run(["clang", "-O2", "-Wall", "-Werror", "-o", path, os.path.join(HERE, "flood", "flood.c")], check=True)
+    return path
+
+
+def resident(floe):
+    """The resident memory of the server's process in KiB; it runs in the place of `ip netns exec`."""
+    with open(f"/proc/{floe.process.pid}/status") as file:
+        return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
+
+
+def kernel(namespace):
+    """What the kernel's UDP has delivered to sockets and dropped for want of room."""
+    with entered(namespace), open("/proc/thread-self/net/snmp") as file:
+        names, values = [line.split()[1:] for line in file if line.startswith("Udp:")]
+    table = dict(zip(names, map(int, values)))
+    return table["InDatagrams"], table["RcvbufErrors"]
+
+
+def counters(floe):
+    """What the server says has become of datagrams: answered, relayed, dropped by it, dropped by the kernel."""
+    found = {}
+    for name, value in re.findall(r"^(floe_turn_\w+)(?:{[^}]*})? (\d+)$", floe.metrics(), re.M):
+        found[name] = found.get(name, 0) + int(value)
+    return {
+        "answered": found["floe_turn_successes_total"] + found["floe_turn_errors_total"],
+        "relayed": found["floe_turn_relayed_packets_total"],
+        "dropped": found["floe_turn_drops_total"] + found["floe_turn_driver_drops_total"],
+        "kernel": found["floe_turn_kernel_drops_total"],
+        "allocations": found["floe_turn_allocations"],
+    }
+
+
+def amplification(namespace):
+    """The answer's size over the request's, for what nobody has to prove anything for."""
+    import socket
+    with entered(namespace):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(2)
+    found = {}
+    with client:
+        for name, request in (("Binding", stun.build(stun.BINDING)),
+                              ("Allocate", stun.build(stun.ALLOCATE, stun.UDP_TRANSPORT)),
+                              ("Refresh", stun.build(0x004))):
+            client.sendto(request, (server.ADDRESS, 3478))
+            found[name] = len(client.recv(2048)) / len(request)
+    return found
+
+
+class Honest(threading.Thread):
+    """A client that allocates, echoes and deletes, again and again until it is told to stop."""
+
+    def __init__(self, binary, namespace):
+        super().__init__()
+        self.command = ["ip", "netns", "exec", namespace, binary, "turn", f"turn:{server.ADDRESS}",
+                        "--user", USER, "--password", PASSWORD, "--count", "20"]
+        self.stop, self.runs, self.failures = threading.Event(), 0, []
+
+    def run(self):
+        while not self.stop.wait(0.1):
+            done = subprocess.run(self.command, text=True, capture_output=True, timeout=120)
+            self.runs += 1
+            if done.returncode:
+                self.failures.append(done.stdout + done.stderr)
+
+
+def flood(binary, program, floe, there, attacker, client):
+    """turn 210: memory stays flat under 10^7 distinct sources, and honest clients are served throughout."""
+    warm = subprocess.run(["ip", "netns", "exec", attacker, program, server.ADDRESS, "3478", "200000", str(RATE), "1"],
+                          check=True, capture_output=True)
+    assert int(warm.stdout) == 200000
+    time.sleep(1.2)
+    memory, before = resident(floe), (kernel(there), counters(floe))
+    honest = Honest(binary, client)
+    honest.start()
+    started = time.monotonic()
+    sender = subprocess.run(["ip", "netns", "exec", attacker, program, server.ADDRESS, "3478", str(COUNT), str(RATE),
+                             "2"], check=True, capture_output=True)
+    seconds = time.monotonic() - started
+    honest.stop.set()
+    honest.join()
+    time.sleep(1.2)
+    grown, after = resident(floe) - memory, (kernel(there), counters(floe))
+    delivered, refused = (after[0][index] - before[0][index] for index in (0, 1))
+    told = {name: after[1][name] - before[1][name] for name in after[1]}
+    print(f"     {int(sender.stdout)} datagrams in {seconds:.1f} s, {delivered} delivered, {refused} dropped by the kernel; "
+          f"{told}; {honest.runs} honest runs, memory {grown:+d} KiB", flush=True)
+    assert not honest.failures, honest.failures[0]
+    assert honest.runs > 0, "no honest client ran"
+    assert grown < 4096, f"memory grew by {grown} KiB"
+    assert after[1]["allocations"] == 0, after[1]
+    accounted = told["answered"] + told["relayed"] + told["dropped"]
+    assert accounted == delivered, f"{delivered} datagrams came in, {accounted} are accounted for"
+    assert told["kernel"] == refused, f"the kernel dropped {refused}, the server says {told['kernel']}"
+    assert delivered + refused >= 0.9 * COUNT, "the flood has not reached the server"
+
+
+def small(client):
+    """What is answered without proof is not much longer than the question."""
+    found = amplification(client)
+    print("     answer over request: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()), flush=True)
+    assert all(value <= 8 for value in found.values()), found
+
+
+def test(options):
+    require_root_and_tools()
+    binary = server.require_binary(options.floe)
+    outcome = results.Results(options.only)
+    with results.directory(options) as directory, Lab() as lab:
+        program = compiled(directory)
+        there = lab.host("server", f"{server.ADDRESS}/24")
+        attacker = lab.host("attacker", "203.0.113.66/24")
+        client = lab.host("client", "203.0.113.20/24")
+        with server.FloeServer(binary, there, directory, "--listen", server.ADDRESS, "--realm", "example.org",
+                               *server.allow(*server.LAB_PEERS), "--user", f"{USER}:{PASSWORD}") as floe:
+            outcome.run("answers without proof are short (turn 210)", small, client)
+            outcome.run(f"{COUNT} datagrams from forged sources (turn 210)", flood, binary, program, floe, there,
+                        attacker, client)
+    return outcome.finish()
+
+
+if __name__ == "__main__":
+    results.main(test, __doc__)
