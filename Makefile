@@ -46,8 +46,8 @@ thread-sanitizer: build-packages ## the tests of threads, sockets and services u
 fuzz: build-packages ## fuzz each target for some seconds (FUZZ_SECONDS=8)
 	@Scripts/fuzz $(FUZZ_SECONDS)
 
-fuzz-long: build-packages ## fuzz each target for five minutes
-	@Scripts/fuzz 300
+fuzz-long: build-packages ## fuzz each target ten million times and print a table (hours)
+	@Scripts/fuzz 10000000x
 
 turn-clients: build ## coturn's clients against the built server, as root
 	$(AS_ROOT) Interop/test_turnutils.py

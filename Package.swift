@@ -204,7 +204,8 @@ let testing: [Target] = [
     .target(
         name: "FuzzTargets",
         dependencies: dependencies([
-            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "HTTP", "WebSocket",
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Resolution", "HTTP",
+            "WebSocket",
             "SignalingMessages", "Signaling", "CommandLineSupport", "Server",
         ]),
         path: "Fuzz/FuzzTargets",

@@ -16,6 +16,10 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case signalingMessages = "SignalingMessages"
     /// A TLS session, as server and as client, before it is established.
     case tls = "TLS"
+    /// URIs, and the name servers' answers to what a resolution of them asks.
+    case resolution = "Resolution"
+    /// A client that finds out about NATs, servers and time played by the bytes.
+    case natDiscovery = "NATDiscovery"
     /// Addresses, encodings and command lines, as people type them.
     case text = "Text"
 
@@ -30,6 +34,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .signaling: runSignaling(input)
         case .signalingMessages: runSignalingMessages(input)
         case .tls: runTLS(input)
+        case .resolution: runResolution(input)
+        case .natDiscovery: runNATDiscovery(input)
         case .text: runText(input)
         }
     }

@@ -74,6 +74,7 @@ struct FileReceiver {
     }
 
     var isComplete: Bool { missing.isEmpty }
+    var arrivedByteCount: Int { min(bytes.count, (pieceCount - missing.count) * FileSender.pieceByteCount) }
 
     /// Takes a piece and returns its acknowledgement; `nil` for what is none.
     mutating func receive(_ piece: [UInt8]) -> [UInt8]? {

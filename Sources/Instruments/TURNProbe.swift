@@ -1,3 +1,4 @@
+import Crypto
 import EventLoop
 public import NetTypes
 public import STUN
@@ -35,6 +36,8 @@ public struct TURNProbe: Sendable {
         public let repeatedPieces: Int
         /// Whether the same bytes have arrived.
         public let isIntact: Bool
+        /// The SHA-256 of what has arrived.
+        public let digest: [UInt8]
     }
 
     /// The server.
@@ -51,6 +54,8 @@ public struct TURNProbe: Sendable {
     public var patience = TimeSpan.seconds(2)
     /// How long and how often each request is repeated.
     public var policy = RetransmissionPolicy.impatient
+    /// Is told how many bytes of the file have arrived, about four times a second.
+    public var progress: (@Sendable (Int) -> Void)?
     /// Families to ask for.
     public var families = RequestedFamilies.unspecified
 
@@ -118,7 +123,11 @@ public struct TURNProbe: Sendable {
                 target.address = server
                 report.server = server
                 if let domain, let tls = target.tls { target.tls = TLSChoice(tls.context, serverName: domain) }
-            case .giveUp, .withoutPortRequest, .otherTransport, .wait:
+            case .wait(let until):
+                let seconds = (until - MonotonicClock.now()).seconds + 1
+                report.failure = "\(connection ?? "\(failure)"); try again in \(seconds) s"
+                return nil
+            case .giveUp, .withoutPortRequest, .otherTransport:
                 report.failure = connection ?? "\(failure)"
                 return nil
             }
@@ -155,7 +164,7 @@ public struct TURNProbe: Sendable {
         var sender = FileSender(file)
         var receiver = FileReceiver(byteCount: file.count)
         let start = MonotonicClock.now()
-        var progress = start
+        var (progress, told) = (start, start)
         while !sender.isDone {
             let now = MonotonicClock.now()
             while let piece = sender.nextPiece(at: now) { pair.first.send(piece, to: pair.secondAddress) }
@@ -168,6 +177,10 @@ public struct TURNProbe: Sendable {
                 sender.receive(data.bytes)
                 progress = now
             }
+            if let tell = self.progress, now >= told + .milliseconds(250) {
+                told = now
+                tell(receiver.arrivedByteCount)
+            }
             if pair.failure == nil, now < progress + TimeSpan.seconds(10) { continue }
             report.failure = pair.failure ?? "the file got stuck: nothing came through for ten seconds"
             return
@@ -177,7 +190,8 @@ public struct TURNProbe: Sendable {
             byteCount: file.count,
             elapsed: MonotonicClock.now() - start,
             repeatedPieces: sender.repeated,
-            isIntact: isIntact
+            isIntact: isIntact,
+            digest: MessageDigest.sha256(receiver.bytes)
         )
         if !isIntact { report.failure = "the file came through with other bytes than were sent" }
     }

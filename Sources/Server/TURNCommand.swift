@@ -1,3 +1,4 @@
+import Bytes
 import CommandLineSupport
 import Instruments
 import NetTypes
@@ -48,6 +49,9 @@ enum TURNCommand {
                 throw UsageError("There is no file '\(path)'.")
             }
             probe.file = bytes
+            if Console.isErrorTerminal {
+                probe.progress = { Console.write("\r  \($0 * 100 / max(1, bytes.count)) % ", to: 2) }
+            }
         }
         let report: TURNProbe.Report
         do throws(InstrumentError) {
@@ -55,6 +59,7 @@ enum TURNCommand {
         } catch {
             throw InstrumentOptions.sentence(error)
         }
+        if probe.progress != nil { Console.write("\r        \r", to: 2) }
         Console.print(Self.text(report, carrier))
         return report.failure == nil ? 0 : 1
     }
@@ -82,6 +87,9 @@ enum TURNCommand {
                         + "\(transfer.repeatedPieces) pieces sent again"
                 )
             )
+        }
+        if let transfer = report.transfer {
+            rows.append(("SHA-256", Hex.encode(transfer.digest) + (transfer.isIntact ? ", as sent" : ", NOT as sent")))
         }
         if let failure = report.failure { rows.append(("failure", failure)) }
         return InstrumentOptions.table(rows)

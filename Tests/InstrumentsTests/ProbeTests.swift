@@ -87,7 +87,7 @@ private final class LoopbackRelay {
     }
 
     @Test(arguments: TransportProtocol.allCases)
-    func `data and a file go from one allocation to the other`(transport: TransportProtocol) throws {
+    func `turn 201: data and a file go from one allocation to the other`(transport: TransportProtocol) throws {
         let relay = try LoopbackRelay()
         var probe = TURNProbe(relay.target(transport), username: "alice", password: "wonderland")
         probe.file = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
@@ -98,6 +98,7 @@ private final class LoopbackRelay {
         #expect(report.sent == 5)
         #expect(!report.roundTrips.isEmpty)
         #expect(report.transfer?.isIntact == true)
+        #expect(report.transfer?.digest == MessageDigest.sha256(probe.file ?? []))
         #expect(report.transfer?.byteCount == 300_000)
     }
 
@@ -108,7 +109,7 @@ private final class LoopbackRelay {
         #expect(report.allocation == nil)
     }
 
-    @Test func `a certificate that is not trusted ends the connection before a word is said`() throws {
+    @Test func `turn 22: a certificate that is not trusted ends the connection before a word is said`() throws {
         let relay = try LoopbackRelay()
         var target = relay.target(.tls)
         target.tls = TLSChoice(try TLSContext(clientTrust: .system), serverName: "localhost")

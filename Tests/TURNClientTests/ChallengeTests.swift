@@ -31,7 +31,8 @@ struct ChallengeTests {
         #expect(valid == .valid && !hasSHA256)
     }
 
-    @Test func `a server with both features gets USERHASH, the list as it was, its first choice and SHA-256 (turn 74)`()
+    @Test
+    func `a server with both features gets USERHASH, the list as it was, its first choice and SHA-256 (turn 74, 153)`()
         throws
     {
         let script = try Script()

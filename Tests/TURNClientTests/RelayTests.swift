@@ -54,7 +54,7 @@ struct RelayTests {
         #expect(world.now - start == .milliseconds(80))
     }
 
-    @Test func `data goes out behind the request for its permission, without waiting`() throws {
+    @Test func `data goes out behind the request for its permission, without waiting (turn 125)`() throws {
         let world = try World()
         let host = try allocated(world)
         world.echoes = [address(peer)]
