@@ -52,7 +52,8 @@ fuzz-long: build-packages ## fuzz each target ten million times and print a tabl
 turn-clients: build ## coturn's clients against the built server, as root
 	$(AS_ROOT) Interop/test_turnutils.py
 
-nat: build ## what `floe nat` finds out behind kernel NATs, from our server and from coturn, as root
+nat: build ## servers found by name; what `floe nat` finds out behind kernel NATs, as root
+	$(AS_ROOT) Interop/test_names.py
 	$(AS_ROOT) Interop/test_nat.py
 
 server: build ## black-box tests of the built server, as root

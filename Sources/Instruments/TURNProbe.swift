@@ -10,6 +10,8 @@ public struct TURNProbe: Sendable {
     public struct Report: Sendable {
         /// The server that has made the allocations, after redirections.
         public var server: SocketAddress
+        /// What has carried the messages.
+        public var transport: TransportProtocol
         /// The first allocation.
         public var allocation: TURNAllocation?
         /// The second one.
@@ -42,6 +44,8 @@ public struct TURNProbe: Sendable {
 
     /// The server.
     public var target: ServerTarget
+    /// Where to go if the server does not answer there: the same one over another transport (RFC 8656 §7.4).
+    public var fallbacks: [ServerTarget] = []
     /// User name and password.
     public var username: String
     /// The password of the user.
@@ -70,7 +74,7 @@ public struct TURNProbe: Sendable {
     ///
     /// - Throws: A sentence, if there is no socket to be had or the credentials cannot be used.
     public func run() throws(InstrumentError) -> Report {
-        var report = Report(server: target.address)
+        var report = Report(server: target.address, transport: target.transport)
         let started = MonotonicClock.now()
         guard let first = try allocate(&report, nil) else { return report }
         report.allocation = first.allocation
@@ -96,8 +100,9 @@ public struct TURNProbe: Sendable {
         _ challenge: LongTermChallenge?
     ) throws(InstrumentError) -> TURNEndpoint? {
         var planner = TURNRetryPlanner()
-        var target = target
+        var target = ([target] + fallbacks).first { $0.transport == report.transport } ?? target
         target.address = report.server
+        var rest = challenge == nil ? fallbacks : []
         while true {
             var configuration = TURNClientConfiguration(
                 server: target.address,
@@ -127,6 +132,9 @@ public struct TURNProbe: Sendable {
                 let seconds = (until - MonotonicClock.now()).seconds + 1
                 report.failure = "\(connection ?? "\(failure)"); try again in \(seconds) s"
                 return nil
+            case .otherTransport where !rest.isEmpty:
+                target = rest.removeFirst()
+                (report.server, report.transport) = (target.address, target.transport)
             case .giveUp, .withoutPortRequest, .otherTransport:
                 report.failure = connection ?? "\(failure)"
                 return nil

@@ -72,7 +72,12 @@ public struct ServerQuery: Hashable, Sendable {
 
 extension TransportProtocol {
     /// Whether certificates are looked at.
-    var isSecure: Bool { self == .tls }
+    var isSecure: Bool {
+        switch self {
+        case .udp, .tcp: false
+        case .tls: true
+        }
+    }
 
     /// The protocol in the name of an SRV record.
     var recordProtocol: String { isStream ? "tcp" : "udp" }

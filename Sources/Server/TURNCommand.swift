@@ -24,7 +24,8 @@ enum TURNCommand {
             InstrumentOptions.certificate,
         ],
         operand: ("URI", "turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT]"),
-        notes: "Exit code 0 if data came through, else 1."
+        notes:
+            "Without a transport in the URI, TCP is tried if UDP is not answered. Exit code 0 if data came through, else 1."
     )
 
     static func run(_ arguments: ParsedArguments) throws(UsageError) -> Int32 {
@@ -42,6 +43,10 @@ enum TURNCommand {
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")
         let target = try InstrumentOptions.target(ServerQuery(uri, supported: [carrier]), context)
         var probe = TURNProbe(target, username: username, password: password)
+        if uri.transport == nil, carrier == .udp {
+            let found = try? ServerTarget.find(ServerQuery(uri, supported: [.tcp]), tls: context)
+            probe.fallbacks = Array((found ?? []).prefix(1))
+        }
         probe.count = try arguments.number("count", in: 1...10_000) ?? 5
         if arguments.has("ipv6") { probe.families = .only(.ipv6) }
         if let path = arguments.text("send") {
@@ -60,12 +65,12 @@ enum TURNCommand {
             throw InstrumentOptions.sentence(error)
         }
         if probe.progress != nil { Console.write("\r        \r", to: 2) }
-        Console.print(Self.text(report, carrier))
+        Console.print(Self.text(report))
         return report.failure == nil ? 0 : 1
     }
 
-    static func text(_ report: TURNProbe.Report, _ carrier: TransportProtocol) -> String {
-        var rows = [("server", "\(report.server) over \(carrier.description.uppercased())")]
+    static func text(_ report: TURNProbe.Report) -> String {
+        var rows = [("server", "\(report.server) over \(report.transport.description.uppercased())")]
         if let allocation = report.allocation {
             rows.append(("relayed address", allocation.relayed.map(\.description).joined(separator: ", ")))
             if let mapped = allocation.mapped { rows.append(("mapped address", "\(mapped)")) }

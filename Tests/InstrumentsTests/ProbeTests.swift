@@ -102,6 +102,20 @@ private final class LoopbackRelay {
         #expect(report.transfer?.byteCount == 300_000)
     }
 
+    @Test func `turn 115: where UDP is not answered the same server is tried over TCP`() throws {
+        let relay = try LoopbackRelay()
+        // A socket that reads nothing.
+        let deaf = try UDPSocket(boundTo: SocketAddress(.loopback(.ipv4), port: 0))
+        var probe = TURNProbe(ServerTarget(deaf.localAddress, .udp), username: "alice", password: "wonderland")
+        probe.policy.requestCount = 1
+        probe.policy.lastWaitFactor = 1
+        #expect(try probe.run().failure == "no answer came")
+        probe.fallbacks = [relay.target(.tcp)]
+        let report = try probe.run()
+        #expect(report.failure == nil && report.transport == .tcp && report.server == relay.plain)
+        #expect(report.roundTrips.count == 5)
+    }
+
     @Test func `a wrong password is said to be one`() throws {
         let relay = try LoopbackRelay()
         let report = try TURNProbe(relay.target(.udp), username: "alice", password: "queen").run()
