@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import struct
 import time
 
 from support import server, sockets, stun
@@ -39,6 +40,26 @@ def split_and_pipelined(place):
             data += client.recv(2048)
     answers = [stun.Message(data[place:place + size]) for place in range(0, 5 * size, size)]
     assert all(answer.outcome == stun.SUCCESS for answer in answers)
+
+
+def half_closed(place):
+    """turn 18: what is owed is answered to who says no more, and the client is the one that closes."""
+    for tls in (False, True):
+        port = 5349 if tls else 3478
+        with sockets.connect(place.client, server.ADDRESS, port, tls=tls) as client:
+            client.sendall(stun.build(stun.BINDING) * 3)
+            if not tls:
+                client.shutdown(socket.SHUT_WR)
+            data, size = b"", None
+            while size is None or len(data) < 3 * size:
+                piece = client.recv(2048)
+                assert piece, f"the server closed when {len(data)} bytes of its answers had come"
+                data += piece
+                size = 20 + struct.unpack("!H", data[2:4])[0] if len(data) >= 4 else None
+            if tls:
+                client.settimeout(1)
+                with contextlib.suppress(TimeoutError):
+                    assert client.recv(1), "the server closed first"
 
 
 def small_challenge(place):
@@ -119,6 +140,7 @@ def tests(place):
     yield "Binding over TCP", binding, place, 3478, False
     yield "Binding over TLS", binding, place, 5349, True
     yield "requests split and run together over TCP", split_and_pipelined, place
+    yield "requests of who closes its half of a connection", half_closed, place
     yield "Allocate without credentials: a small 401", small_challenge, place
     yield "Allocate with a wrong password: 401", wrong_password, place
     yield "the address gate is closed by default", gate, place
