@@ -44,7 +44,7 @@ public struct TURNProbe: Sendable {
 
     /// The server.
     public var target: ServerTarget
-    /// Where to go if the server does not answer there: the same one over another transport (RFC 8656 §7.4).
+    /// Where to go if the server does not answer or has no room: another one, or the same over another transport.
     public var fallbacks: [ServerTarget] = []
     /// User name and password.
     public var username: String
@@ -76,10 +76,10 @@ public struct TURNProbe: Sendable {
     public func run() throws(InstrumentError) -> Report {
         var report = Report(server: target.address, transport: target.transport)
         let started = MonotonicClock.now()
-        guard let first = try allocate(&report, nil) else { return report }
+        guard let (first, place) = try allocate(&report, at: target, or: fallbacks, nil) else { return report }
         report.allocation = first.allocation
         report.allocateTime = first.allocatedAt.map { $0 - started }
-        guard let second = try allocate(&report, first.challenge) else { return report }
+        guard let (second, _) = try allocate(&report, at: place, or: [], first.challenge) else { return report }
         report.second = second.allocation
         var pair = try Pair(first, second)
         if try pair.connect() {
@@ -94,15 +94,16 @@ public struct TURNProbe: Sendable {
 
     // MARK: Allocating
 
-    /// Makes an allocation, as far as the planner of retries allows it at once.
+    /// Makes an allocation, as far as the planner of retries allows it at once; where one server cannot, the next is
+    /// asked (RFC 5928 §3).
     private func allocate(
         _ report: inout Report,
+        at first: ServerTarget,
+        or others: [ServerTarget],
         _ challenge: LongTermChallenge?
-    ) throws(InstrumentError) -> TURNEndpoint? {
+    ) throws(InstrumentError) -> (TURNEndpoint, ServerTarget)? {
         var planner = TURNRetryPlanner()
-        var target = ([target] + fallbacks).first { $0.transport == report.transport } ?? target
-        target.address = report.server
-        var rest = challenge == nil ? fallbacks : []
+        var (target, rest) = (first, others[...])
         while true {
             var configuration = TURNClientConfiguration(
                 server: target.address,
@@ -120,25 +121,29 @@ public struct TURNProbe: Sendable {
                 _ = try links.wait(until: endpoint.nextTimeout)
                 endpoint.turn()
             }
-            guard case .failed(let failure)? = endpoint.end else { return endpoint }
-            let connection = endpoint.link.failure
+            guard case .failed(let failure)? = endpoint.end else {
+                report.failure = nil
+                return (endpoint, target)
+            }
+            let words = endpoint.link.failure ?? "\(failure)"
             switch planner.plan(after: failure, at: target.address, port: .any, now: MonotonicClock.now()) {
             case .again, .fromOtherAddress: continue
             case .otherServer(let server, let domain):
                 target.address = server
-                report.server = server
                 if let domain, let tls = target.tls { target.tls = TLSChoice(tls.context, serverName: domain) }
             case .wait(let until):
-                let seconds = (until - MonotonicClock.now()).seconds + 1
-                report.failure = "\(connection ?? "\(failure)"); try again in \(seconds) s"
-                return nil
-            case .otherTransport where !rest.isEmpty:
-                target = rest.removeFirst()
-                (report.server, report.transport) = (target.address, target.transport)
-            case .giveUp, .withoutPortRequest, .otherTransport:
-                report.failure = connection ?? "\(failure)"
+                report.failure = "\(words); try again in \((until - MonotonicClock.now()).seconds + 1) s"
+                guard let next = rest.popFirst() else { return nil }
+                target = next
+            case .otherTransport, .withoutPortRequest:
+                report.failure = words
+                guard let next = rest.popFirst() else { return nil }
+                target = next
+            case .giveUp:
+                report.failure = words
                 return nil
             }
+            (report.server, report.transport) = (target.address, target.transport)
         }
     }
 

@@ -50,11 +50,20 @@ enum InstrumentOptions {
 
     /// The server with its address: of several, the one that answers first.
     static func target(_ query: ServerQuery, _ context: TLSContext?) throws(UsageError) -> ServerTarget {
+        try targets(query, context).first
+    }
+
+    /// The servers of a name, the one that answers first in front.
+    static func targets(
+        _ query: ServerQuery,
+        _ context: TLSContext?
+    ) throws(UsageError) -> (first: ServerTarget, others: [ServerTarget]) {
         do throws(InstrumentError) {
-            guard let target = try ServerRace(try ServerTarget.find(query, tls: context)).winner() else {
+            let found = try ServerTarget.find(query, tls: context)
+            guard let first = try ServerRace(found).winner() else {
                 throw InstrumentError("the name '\(query.host.name)' has no address")
             }
-            return target
+            return (first, found.filter { $0.address != first.address })
         } catch {
             throw sentence(error)
         }

@@ -41,11 +41,12 @@ enum TURNCommand {
         }
         let (username, password) = try InstrumentOptions.credentials(arguments, for: "turn")
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")
-        let target = try InstrumentOptions.target(ServerQuery(uri, supported: [carrier]), context)
-        var probe = TURNProbe(target, username: username, password: password)
+        let targets = try InstrumentOptions.targets(ServerQuery(uri, supported: [carrier]), context)
+        var probe = TURNProbe(targets.first, username: username, password: password)
+        probe.fallbacks = targets.others
         if uri.transport == nil, carrier == .udp {
             let found = try? ServerTarget.find(ServerQuery(uri, supported: [.tcp]), tls: context)
-            probe.fallbacks = Array((found ?? []).prefix(1))
+            probe.fallbacks += (found ?? []).prefix(1)
         }
         probe.count = try arguments.number("count", in: 1...10_000) ?? 5
         if arguments.has("ipv6") { probe.families = .only(.ipv6) }

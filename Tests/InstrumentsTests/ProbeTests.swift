@@ -19,15 +19,16 @@ private final class LoopbackRelay {
     let tls: TLSContext
     private let service: RelayService
 
-    init() throws {
+    init(_ change: (inout TURNServerConfiguration) -> Void = { _ in }) throws {
         let ip = IPAddress.loopback(.ipv4)
         let user = try LongTermCredentials(username: "alice", realm: "example.org", password: "wonderland")
         let relays = [RelayAddress(local: ip)]
-        let server = TURNServerConfiguration(
+        var server = TURNServerConfiguration(
             credentials: TURNServerCredentials(realm: "example.org", users: [user]),
             relayAddresses: relays,
             gate: PeerAddressGate(relayAddresses: relays, serverAddresses: [ip])
         )
+        change(&server)
         let identity = try Identity.selfSigned(
             commonName: "localhost",
             dnsNames: ["localhost"],
@@ -114,6 +115,20 @@ private final class LoopbackRelay {
         let report = try probe.run()
         #expect(report.failure == nil && report.transport == .tcp && report.server == relay.plain)
         #expect(report.roundTrips.count == 5)
+    }
+
+    @Test func `turn 115: a server without room is left alone, and the next one is asked`() throws {
+        let full = try LoopbackRelay { $0.limits.allocationsPerUser = 1 }
+        var probe = TURNProbe(full.target(.udp), username: "alice", password: "wonderland")
+        // The first of its two allocations fits.
+        let failure = try #require(try probe.run().failure)
+        #expect(failure.hasPrefix("the server refused: 486") && failure.hasSuffix("try again in 60 s"))
+        let none = try LoopbackRelay { $0.limits.allocationsPerUser = 0 }
+        let roomy = try LoopbackRelay()
+        probe.target = none.target(.udp)
+        probe.fallbacks = [roomy.target(.udp)]
+        let report = try probe.run()
+        #expect(report.failure == nil && report.server == roomy.plain)
     }
 
     @Test func `a wrong password is said to be one`() throws {
