@@ -10,6 +10,8 @@ struct ResolutionWalk {
     private var group = 0
     private var failure: DNSFailure?
     private var isDeclined = false
+    /// Names whose NAPTR records were followed for a transport: a second time would find nothing new.
+    private var followed: Set<String> = []
     /// What must be asked before the result counts.
     private(set) var missing: [DNSQuestion] = []
 
@@ -44,7 +46,7 @@ struct ResolutionWalk {
             // Steps 3 and 5.
             for transport in transports { addService(of: transport) }
         }
-        guard found.isEmpty else { return Array(found.prefix(ServerResolution.candidateLimit)) }
+        guard found.isEmpty else { return found }
         if let failure { throw .lookupFailed(host, failure) }
         throw isDeclined ? .notOffered(host) : .noAddress(host)
     }
@@ -78,7 +80,7 @@ struct ResolutionWalk {
 
     private mutating func add(_ list: [IPAddress], _ port: UInt16, _ transport: TransportProtocol) {
         group += 1
-        for ip in list {
+        for ip in list where found.count < ServerResolution.candidateLimit {
             let address = SocketAddress(ip, port: port)
             guard !found.contains(where: { $0.transport == transport && $0.address == address }) else { continue }
             found.append(ServerCandidate(transport, address, serverName: host, group: group))
@@ -173,6 +175,7 @@ struct ResolutionWalk {
         case "s": _ = addServices(pointer.replacement, transport)
         case "a": add(addresses(pointer.replacement), transport.standardPort, transport)
         case "":
+            guard followed.insert("\(transport) \(pointer.replacement.lowercased())").inserted else { return }
             let next = relayPointers(pointer.replacement).filter { $0.tags.contains(transport.tag) }
             for pointer in next.sorted(by: { $0.rank < $1.rank }) { follow(pointer, transport, depth + 1) }
         default: break

@@ -214,6 +214,19 @@ struct HostileAnswerTests {
         #expect(zone.asked.count < 10)
     }
 
+    @Test func `records that branch at every step are followed once each`() {
+        // Sixteen names, each of which leads to all sixteen: two hundred million ways, eight deep.
+        let names = (0..<16).map { "n\($0)" }
+        let lines = ["h"] + names
+        var zone = Zone(
+            lines.flatMap { from in names.map { "\(from) NAPTR 1 1 - RELAY:turn.udp:turn.tcp \($0)" } }
+                .joined(separator: "\n") + "\nn7 A 192.0.2.1"
+        )
+        #expect(zone.list("turn:h") == ["the records of 'h' say that it does not offer this service"])
+        // Each name once, and what is asked at the same time in case there were none.
+        #expect(zone.asked.count == 17 + 4)
+    }
+
     @Test(arguments: seeds(200))
     func `whatever is answered, questions and candidates stay within their bounds`(seed: UInt64) throws {
         var entropy = Entropy.seeded(seed)
