@@ -8,8 +8,9 @@ import STUN
 ///     if let outcome = resolution.outcome { … }
 ///
 /// It holds no more than the answers: after each, the algorithm of the text is run anew over what is known, and asks for
-/// what it misses; what would be asked if there were no records is asked at the same time. Which questions come does not depend on the order of answers. All bounds together: at most
-/// `questionLimit` questions, `recordLimit` records of each answer, `candidateLimit` candidates, NAPTR records eight deep.
+/// what it misses. What would be asked if there were no records is asked at the same time, which saves round trips. The
+/// outcome does not depend on the order of answers. At most `questionLimit` questions are asked, `recordLimit` records of
+/// each answer are looked at, `candidateLimit` candidates come out, and NAPTR records are followed eight deep.
 public struct ServerResolution: Sendable {
     /// How many questions are asked at most.
     public static let questionLimit = 64
