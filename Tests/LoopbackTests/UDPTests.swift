@@ -31,6 +31,28 @@ import Testing
         }
     }
 
+    @Test func `every datagram that the kernel took is received or counted as dropped`() throws {
+        var options = UDPSocket.Options()
+        options.receiveBufferBytes = 8192
+        let server = try UDPSocket(boundTo: Loopback.v4, options: options)
+        let client = try UDPSocket(boundTo: Loopback.v4)
+        #expect(server.kernelDropCount == 0)
+        var sends = DatagramSendBatch(capacity: 50)
+        for _ in 0..<4 {
+            for number in 0..<50 {
+                let route = DatagramRoute(client.handle, to: server.localAddress)
+                _ = sends.enqueue(copying: pattern(number, count: 1000).span, on: route)
+            }
+            sends.flush()
+        }
+        let sent = sends.sentDatagrams
+        var received = DatagramReceiveBatch(capacity: 256)
+        while received.receive(from: server.handle).count > 0 {}
+        let (arrived, dropped) = (UInt64(received.count), UInt64(server.kernelDropCount))
+        #expect(sent == 200 && arrived > 0 && dropped > 0)
+        #expect(arrived + dropped == sent)
+    }
+
     @Test(arguments: [
         ("0.0.0.0", "127.0.0.2", true), ("::", "127.0.0.2", false), ("::", "::1", false), ("::", "::1", true),
     ])

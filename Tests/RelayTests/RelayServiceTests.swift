@@ -138,6 +138,7 @@ import Transport
             "floe_turn_relayed_bytes_total{direction=\"to_client\"} 4", "floe_turn_streams{transport=\"tcp\"} 1",
             "floe_turn_streams_total{transport=\"tcp\"} 1", "floe_turn_streams_total{transport=\"tls\"} 0",
             "floe_turn_errors_total{code=\"401\"} 1", "floe_turn_driver_drops_total{reason=\"slowStream\"} 0",
+            "floe_turn_kernel_drops_total 0",
         ]
         var page: [String] = []
         _ = eventually {
