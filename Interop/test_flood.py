@@ -6,6 +6,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -67,7 +68,6 @@ def counters(floe):
 
 def amplification(namespace):
     """The answer's size over the request's, for what nobody has to prove anything for."""
-    import socket
     with entered(namespace):
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.settimeout(2)
@@ -129,6 +129,38 @@ def flood(binary, program, floe, there, attacker, client):
     assert delivered + refused >= 0.9 * COUNT, "the flood has not reached the server"
 
 
+def relay_flood(binary, program, floe, attacker, client):
+    """turn 212: a flood to one relayed address reaches nobody, starves nobody, and grows nothing."""
+    with entered(client):
+        one, other = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    with one, other:
+        for each in (one, other):
+            each.settimeout(5)
+            each.connect((server.ADDRESS, 3478))
+        victim, honest = (stun.Allocation(each, USER, PASSWORD) for each in (one, other))
+        address, port = victim.answer.address(stun.RELAYED_ADDRESS)
+        # Two allocations of one server are peers that no forged source can be.
+        peer = honest.answer.address(stun.RELAYED_ADDRESS)
+        assert victim.permit(peer[0]) is None and honest.permit(address) is None
+        memory, before = resident(floe), counters(floe)
+        runner = Honest(binary, client)
+        runner.start()
+        subprocess.run(["ip", "netns", "exec", attacker, program, address, str(port), str(COUNT // 4), str(RATE), "3"],
+                       check=True, capture_output=True)
+        runner.stop.set()
+        runner.join()
+        # What is sent to the flooded address by whom it permits still comes.
+        other.send(stun.build(0x016, (stun.PEER_ADDRESS, stun.xor_address(address, port)), (0x0013, b"still there")))
+        assert b"still there" in one.recv(2048)
+        time.sleep(1.2)
+        grown, dropped = resident(floe) - memory, counters(floe)["dropped"] - before["dropped"]
+    print(f"     {COUNT // 4} datagrams to {port}, {dropped} dropped by the server, {runner.runs} honest runs, "
+          f"memory {grown:+d} KiB", flush=True)
+    assert runner.runs > 0 and not runner.failures, runner.failures[:1]
+    assert dropped > COUNT // 40, "the flood has not reached the relayed address"
+    assert grown < 4096, f"memory grew by {grown} KiB"
+
+
 def small(client):
     """What is answered without proof is not much longer than the question."""
     found = amplification(client)
@@ -149,6 +181,8 @@ def test(options):
                                *server.allow(*server.LAB_PEERS), "--user", f"{USER}:{PASSWORD}") as floe:
             outcome.run("answers without proof are short (turn 210)", small, client)
             outcome.run(f"{COUNT} datagrams from forged sources (turn 210)", flood, binary, program, floe, there,
+                        attacker, client)
+            outcome.run(f"{COUNT // 4} datagrams to one relayed address (turn 212)", relay_flood, binary, program, floe,
                         attacker, client)
     return outcome.finish()
 

@@ -297,7 +297,7 @@ import Testing
         }
     }
 
-    @Test func `turn 106: one family only is a success with ADDRESS-ERROR-CODE`() throws {
+    @Test func `turn 106, 152: one family only is a success with ADDRESS-ERROR-CODE`() throws {
         let only4 = try TestServer(try TestServer.configuration(relays: [TestServer.relay4]))
         let client = try TestClient(only4)
         let response = try client.allocate([.additional(2)])
