@@ -94,7 +94,8 @@ public struct NATReport: Hashable, Sendable {
             words.append("The NAT gives this host one external address for all peers: direct calls are possible.")
         case (_, .found(let mapping)):
             words.append(
-                "The NAT gives this host another external port for each peer (\(mapping.rawValue) mapping, \"symmetric\")."
+                "The NAT gives this host another external port for each peer "
+                    + "(\(mapping.rawValue) mapping, \"symmetric\")."
             )
         case (_, .serverLacks(let what)): words.append("How the NAT maps is not known: the server lacks \(what).")
         case (_, .untested): break
@@ -124,7 +125,8 @@ public struct NATReport: Hashable, Sendable {
             return "Anybody can send to it, so direct calls work with every peer that has UDP."
         case (.endpointIndependent?, .addressDependent):
             return
-                "Only who was sent to is let in, by any of its ports: direct calls work with every peer whose NAT keeps one address."
+                "Only who was sent to is let in, from any of its ports: "
+                + "direct calls work with every peer whose NAT keeps one address."
         case (.endpointIndependent?, .addressAndPortDependent):
             return "Only the very address and port that was sent to is let in: "
                 + "direct calls work with most peers, but not with those behind a symmetric NAT."

@@ -27,7 +27,7 @@ enum NATCommand {
         ],
         operand: ("HOST[:PORT]", "a STUN server with two addresses, such as 'floe serve --nat-discovery' or coturn"),
         notes:
-            "Takes 4 s at most, but for --lifetime, which waits as long as it says. Exit code 0 if the server answers over UDP, else 1."
+            "Takes 5 s, and with --lifetime as long as that says. Exit code 0 if the server answers over UDP, else 1."
     )
 
     /// The silences that are tried, in seconds: all at once, each on a flow of its own.
