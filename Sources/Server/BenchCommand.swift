@@ -3,6 +3,7 @@ import CommandLineSupport
 import EventLoop
 import Instruments
 import NetTypes
+import Resolution
 import STUN
 import TURN
 
@@ -121,7 +122,7 @@ enum BenchCommand {
             throw UsageError("'\(text)' means DTLS, which cannot be measured: use turns:…?transport=tcp.")
         }
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")
-        return try InstrumentOptions.target(uri.host.name, uri.port, carrier, context)
+        return try InstrumentOptions.target(ServerQuery(uri, supported: [carrier]), context)
     }
 
     private static func choice<Choice: RawRepresentable<String> & CaseIterable>(

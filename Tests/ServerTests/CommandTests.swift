@@ -138,9 +138,9 @@ struct CommandResult {
         arguments: [
             (
                 ["sreve"],
-                "There is no command 'sreve'; the commands are: \(Floe.program.commands.map(\.name).joined(separator: ", "))."
+                "There is no command 'sreve'; the commands are: \(commandNames)."
             ),
-            ([""], "There is no command ''; the commands are: \(Floe.program.commands.map(\.name).joined(separator: ", "))."),
+            ([""], "There is no command ''; the commands are: \(commandNames)."),
             (["credentials", "--secret", "short"], "'--secret' takes at least 8 characters."),
             (
                 ["credentials", "--secret", "long enough", "--ttl", "1"],
@@ -202,3 +202,5 @@ struct CommandResult {
         #expect(named.errors == "floe: There is no certificate file '/nowhere.pem'.\n")
     }
 }
+
+private let commandNames = Floe.program.commands.map(\.name).joined(separator: ", ")
