@@ -22,6 +22,8 @@ enum RelayDrop: String, DropReason {
     case noDescriptor
     /// A listener that does not work.
     case brokenListener
+    /// Another shard has more datagrams waiting than it takes.
+    case mailboxFull
     /// A datagram to an address that no listener has any more.
     case noRoute
     /// A TLS handshake or record that failed.

@@ -22,8 +22,8 @@ extension RelayShard {
             switch Self.receive(packets, index, from: client, &engine, at: now) {
             case .relay(let transmit): relayPacket(index, transmit)
             case .accepted: drainEngine(at: now)
-            // Only streams are handed over.
-            case .ignored, .handOver: break
+            case .handOver(let shard): forward(index, from: client, to: shard)
+            case .ignored: break
             }
         }
     }
@@ -118,15 +118,17 @@ extension RelayShard {
     /// The DSCP and ECN bits that a relayed datagram takes along (turn 147).
     ///
     /// Departure: those of network control (CS6 and CS7) become Best Effort. They are for routers among themselves.
-    private func relayedTrafficClass(of index: Int) -> UInt8 {
+    func relayedTrafficClass(of index: Int) -> UInt8 {
         let value = packets.trafficClass(of: index)
         return value >= 0xC0 ? value & 3 : value
     }
 
-    /// Relays what came in a client's stream: copied, for the stream's buffer does not outlive the turn.
-    mutating func relay(_ message: Span<UInt8>, _ transmit: RelayTransmit) {
+    /// Relays what came in a client's stream, or by another shard: copied, for its buffer does not outlive the turn.
+    mutating func relay(_ message: Span<UInt8>, _ transmit: RelayTransmit, trafficClass: UInt8 = 0) {
         guard let name = relaySocket(for: transmit) else { return }
-        enqueue(copying: message.extracting(transmit.payload), DatagramRoute(name, to: transmit.destination))
+        var route = DatagramRoute(name, to: transmit.destination)
+        route.trafficClass = trafficClass
+        enqueue(copying: message.extracting(transmit.payload), route)
     }
 
     /// The socket to send from, set so that its datagrams are fragmented or not as this one wants.

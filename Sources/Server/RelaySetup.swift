@@ -37,6 +37,7 @@ enum RelaySetup {
         server.limits.allocations = options.totalQuota
         server.acceptsLegacyChannels = options.acceptsLegacyChannels
         server.relaysTCP = options.relaysTCP
+        server.allowsMobility = options.allowsMobility
         server.answersRFC3489 = options.answersRFC3489
         if !options.alternateServers.isEmpty {
             server.redirection = TURNServerRedirection(to: options.alternateServers)

@@ -130,6 +130,10 @@ public enum ServeCommand {
                         standard: "200",
                         help: "answers a second to requests without credentials of one network (/24, /56)"
                     ),
+                    OptionSpecification(
+                        "mobility",
+                        help: "let allocations follow their clients to other addresses and connections (RFC 8016)"
+                    ),
                     OptionSpecification("user-quota", "N", standard: "100", help: "allocations that one user may have"),
                     OptionSpecification("total-quota", "N", standard: "10000", help: "allocations in all"),
                 ]

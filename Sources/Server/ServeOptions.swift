@@ -138,6 +138,8 @@ public struct ServeOptions: Sendable {
     public var answersRFC3489: Bool
     /// Whether clients may have relayed TCP addresses.
     public var relaysTCP: Bool
+    /// Whether allocations may follow their clients to other addresses.
+    public var allowsMobility: Bool
     /// Allocations that one user may have.
     public var userQuota: Int
     /// Answers a second to requests without credentials from one prefix (IPv4 /24, IPv6 /56).
@@ -214,6 +216,7 @@ public struct ServeOptions: Sendable {
         answersRFC3489 = arguments.has("rfc3489")
         relaysTCP = arguments.has("tcp-relay")
         prefixRate = try arguments.number("prefix-rate", in: 1...100_000_000) ?? 200
+        allowsMobility = arguments.has("mobility")
         userQuota = try arguments.number("user-quota", in: 1...1_000_000) ?? 100
         totalQuota = try arguments.number("total-quota", in: 1...1_000_000) ?? 10_000
         users = try arguments.values("user", "NAME:PASSWORD")

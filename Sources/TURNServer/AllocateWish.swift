@@ -18,6 +18,8 @@ struct AllocateWish {
     let ports: TURNServerShared.PortWish
     let token: UInt64?
     let lifetime: TimeSpan
+    /// Whether the client wants a MOBILITY-TICKET.
+    let wantsTicket: Bool
 
     /// Goes through the checks in the order of the text.
     init(
@@ -45,6 +47,7 @@ struct AllocateWish {
         let requested = try Self.byte(request, .requestedAddressFamily, of: 4)
         let additional = try Self.byte(request, .additionalAddressFamily, of: 4)
         lifetime = try Self.lifetime(request, configuration.lifetimes)
+        wantsTicket = try Self.wantsTicket(request, configuration, transport)
         if let token = try Self.token(request) {
             guard evenPort == nil, requested == nil, additional == nil else { throw Refusal(code: .badRequest) }
             (self.token, families, ports) = (token, [], .any)
@@ -61,6 +64,20 @@ struct AllocateWish {
             return
         }
         families = [try Self.family(requested, configuration, shared, client)]
+    }
+
+    /// An empty MOBILITY-TICKET asks for one (RFC 8016 §3.1.2).
+    ///
+    /// Departure: not for relayed TCP addresses, whose connections end with the control connection (RFC 6062 §5.1).
+    private static func wantsTicket(
+        _ request: borrowing STUNMessageView,
+        _ configuration: TURNServerConfiguration,
+        _ transport: RelayedTransport
+    ) throws(Refusal) -> Bool {
+        guard let ticket = request.value(.mobilityTicket) else { return false }
+        guard ticket.count == 0 else { throw Refusal(code: .badRequest) }
+        guard configuration.allowsMobility, transport == .udp else { throw Refusal(code: .mobilityForbidden) }
+        return true
     }
 
     private static func family(

@@ -5,7 +5,7 @@ import TURN
 
 /// The state of one allocation, single or dual (RFC 8656 §6), from the accepted request until its end.
 struct Allocation {
-    let client: ClientTuple
+    var client: ClientTuple
     let account: Account
     /// Of the Allocate request that made it: the same request again gets the same answer (turn 94).
     let transactionID: TransactionID
@@ -44,6 +44,8 @@ struct PendingAllocate {
     let responder: Responder
     let lifetime: TimeSpan
     let wish: TURNServerShared.PortWish
+    /// Whether the client wants to move (RFC 8016).
+    let wantsTicket: Bool
     /// How many other ports may still be tried.
     var attempts: Int
 }

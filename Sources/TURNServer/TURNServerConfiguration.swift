@@ -34,6 +34,10 @@ public struct TURNServerConfiguration: Sendable {
     ///
     /// Off by default: browsers do not use them, and they let a user connect to any TCP service that the gate admits.
     public var relaysTCP = false
+    /// Whether allocations may follow their clients to other addresses (RFC 8016); if not, who asks for it gets 405.
+    ///
+    /// Off by default: a mobile client whose connection ends holds its allocation until that expires.
+    public var allowsMobility = false
     /// Whether an Allocate request that names no address family gets one of the client's own.
     ///
     /// Departure: RFC 8656 §7.2 wants IPv4 then. Browsers never name a family, so IPv6-only hosts need this; off by default.

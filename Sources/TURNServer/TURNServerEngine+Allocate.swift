@@ -9,7 +9,7 @@ extension TURNServerEngine {
         _ request: borrowing STUNMessageView,
         _ context: RequestContext
     ) -> ClientDisposition {
-        if let handle = clients[context.client] {
+        if let handle = allocation(of: context.client) {
             let isRepeated = allocations.read(handle) {
                 $0.transactionID == request.transactionID
                     && $0.account.credentials.username == context.account.credentials.username
@@ -82,10 +82,12 @@ extension TURNServerEngine {
             return .insufficientCapacity
         }
         clients.insert(handle, for: context.client)
+        if isForwarded { shared.forwarded.register(context.client, at: shard) }
         pending[handle] = PendingAllocate(
             responder: context.responder,
             lifetime: wish.lifetime,
             wish: wish.ports,
+            wantsTicket: wish.wantsTicket,
             attempts: configuration.limits.portAttempts
         )
         for family in AddressFamily.allCases { requestSocket(handle, family, relays[family], wish.transport) }
@@ -180,6 +182,7 @@ extension TURNServerEngine {
             allocation.relayed = relays.allOpen.map(\.external)
         }
         self.pending[handle] = nil
+        if pending.wantsTicket { giveTicket(to: handle) }
         setTimer(of: handle)
         counters.allocationsCreated &+= 1
         if let summary = allocations.read(handle, { $0.summary(at: now) }) {
@@ -192,6 +195,7 @@ extension TURNServerEngine {
     private mutating func confirm(_ handle: SlotHandle, _ responder: Responder, at now: Instant) {
         guard let (relays, token) = allocations.read(handle, { ($0.relays, $0.reservationToken) }) else { return }
         let expires = relays.allOpen.map(\.expires).min() ?? now
+        let ticket = mobile[handle]?.ticket
         succeed(responder) { builder, output in
             for family in AddressFamily.allCases {
                 guard let relay = relays[family].open else { continue }
@@ -200,6 +204,7 @@ extension TURNServerEngine {
             builder.append(.lifetime, UInt32(clamping: (expires - now).seconds), into: &output)
             builder.append(.xorMappedAddress, xored: responder.client.remote, into: &output)
             if let token { builder.append(.reservationToken, token, into: &output) }
+            if let ticket { builder.append(.mobilityTicket, ticket.span, into: &output) }
             for family in AddressFamily.allCases {
                 guard let code = relays[family].failure else { continue }
                 builder.append(.addressErrorCode, family: family, code, "", into: &output)

@@ -116,7 +116,7 @@ extension TURNServerEngine {
 
     /// The shard that has the connection which a request names, if that is another one.
     func otherShard(for request: borrowing STUNMessageView, from client: ClientTuple) -> Int? {
-        guard client.transport.isStream, clients[client] == nil, let number = try? request.connectionID() else {
+        guard client.transport.isStream, allocation(of: client) == nil, let number = try? request.connectionID() else {
             return nil
         }
         let owner = PeerConnections.shard(of: number)
@@ -135,7 +135,7 @@ extension TURNServerEngine {
 
     mutating func bindConnection(_ request: borrowing STUNMessageView, _ context: RequestContext) {
         // A stream that has an allocation is a control connection: STUN goes on there.
-        guard context.client.transport.isStream, clients[context.client] == nil,
+        guard context.client.transport.isStream, allocation(of: context.client) == nil,
             let number = try? request.connectionID(), let handle = connections.handle(number),
             let connection = connections[handle], case .waiting = connection.state
         else { return fail(context.responder, .badRequest) }

@@ -16,7 +16,13 @@ extension TURNServerEngine {
         let length = Int(message.bigEndianUInt16(at: 2))
         // Padding may follow, over UDP as well (RFC 8656 §12.5).
         guard message.count >= 4 &+ length else { return ignore(.truncatedChannelData) }
-        guard let handle = clients[client] else { return ignore(.noAllocation) }
+        guard let handle = clients[client] else {
+            switch claim(strayOf: client, at: now) {
+            case .moved: return receiveChannelData(message, from: client, at: now)
+            case .otherShard(let shard): return .handOver(shard: shard)
+            case .stranger: return ignore(.noAllocation)
+            }
+        }
         let number = message.bigEndianUInt16(at: 0)
         guard let channel = peers.channel(handle.index, number, at: now) else { return ignore(.unboundChannel) }
         if channel.isOwnRelay, !shared.isLiveRelay(channel.peer) { return ignore(.deadRelay) }

@@ -47,8 +47,11 @@ extension TURNServerEngine {
             if let shard = otherShard(for: request, from: client) { return .handOver(shard: shard) }
         default: return ignore(.unsupportedMethod)
         }
-        let handle = clients[client]
-        let holder = (handle ?? allocationOfConnection(in: request)).flatMap { allocations.read($0) { $0.account } }
+        let handle = allocation(of: client)
+        if handle == nil, let shard = otherShard(forMoved: request, from: client) { return .handOver(shard: shard) }
+        let holder = (handle ?? allocationOfConnection(in: request) ?? allocationOfTicket(in: request)).flatMap {
+            allocations.read($0) { $0.account }
+        }
         let isRepeated = handle.flatMap { allocations.read($0) { $0.transactionID } } == request.transactionID
         switch authenticate(request, from: client, holder: holder, isRepeated: isRepeated) {
         case .challenge(let code, let isFailure):
@@ -84,7 +87,11 @@ extension TURNServerEngine {
             bindConnection(request, context)
             return .accepted
         }
-        guard let handle = clients[context.client],
+        guard request.method != .refresh || !request.contains(.mobilityTicket) else {
+            resume(request, context)
+            return .accepted
+        }
+        guard let handle = allocation(of: context.client),
             let (holder, isPending) = allocations.read(handle, { ($0.account, $0.relays.isOpening) }), !isPending
         else {
             mismatch(request, context)
@@ -104,7 +111,7 @@ extension TURNServerEngine {
     }
 
     /// Answers a request for which there is no allocation: 437, but a repeated delete has succeeded.
-    private mutating func mismatch(_ request: borrowing STUNMessageView, _ context: RequestContext) {
+    mutating func mismatch(_ request: borrowing STUNMessageView, _ context: RequestContext) {
         guard request.method == .refresh,
             deletes.contains(request.transactionID, from: context.client, at: context.now)
         else { return fail(context.responder, .allocationMismatch) }
@@ -151,7 +158,13 @@ extension TURNServerEngine {
         from client: ClientTuple,
         at now: Instant
     ) -> ClientDisposition {
-        guard let handle = clients[client] else { return ignore(.noAllocation) }
+        guard let handle = clients[client] else {
+            switch claim(strayOf: client, at: now) {
+            case .moved: return receiveSend(message, from: client, at: now)
+            case .otherShard(let shard): return .handOver(shard: shard)
+            case .stranger: return ignore(.noAllocation)
+            }
+        }
         guard message.unknownRequiredAttributes(known: known).isEmpty, let payload = message.dataRange() else {
             return ignore(.malformedIndication)
         }

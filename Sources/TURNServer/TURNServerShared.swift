@@ -1,3 +1,4 @@
+import Crypto
 public import NetTypes
 import Synchronization
 import TURN
@@ -37,6 +38,9 @@ public final class TURNServerShared: Sendable {
     private let live: [LivePorts]
     private let liveTCP: [LivePorts]
     private let reservationTime: TimeSpan
+    let tickets: TicketSealer
+    /// Moved clients whose datagrams arrive at another shard than their allocation's.
+    let forwarded = ForwardedClients()
     private let state: Mutex<State>
 
     /// Makes the shared part of a server.
@@ -48,6 +52,8 @@ public final class TURNServerShared: Sendable {
         liveTCP = configuration.relaysTCP ? relays.map { _ in LivePorts() } : []
         reservationTime = configuration.lifetimes.reservation
         let limits = configuration.limits
+        var entropy = entropy
+        tickets = TicketSealer(key: entropy.bytes(32))
         let pool = PortPool(range: configuration.relayPorts, rest: limits.portRest)
         state = Mutex(
             State(
@@ -69,6 +75,9 @@ public final class TURNServerShared: Sendable {
 
     /// How many relay sockets are open.
     public var livePortCount: Int { (live + liveTCP).reduce(0) { $0 + $1.count } }
+
+    /// How many moved clients have their datagrams forwarded between shards.
+    public var forwardedClientCount: Int { forwarded.clientCount }
 
     /// How many ports are held for clients with a token.
     public var reservationCount: Int { state.withLock { $0.reservations.count } }
@@ -95,6 +104,9 @@ extension TURNServerShared {
     }
 
     var shardCount: Int { state.withLock { $0.shardCount } }
+
+    /// Twelve random bytes for the next ticket.
+    func ticketNonce() -> [UInt8] { state.withLock { $0.entropy.bytes(AESGCM.nonceByteCount) } }
 }
 
 // MARK: - Quota

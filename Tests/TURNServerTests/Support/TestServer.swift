@@ -42,10 +42,10 @@ final class TestServer {
     }
 
     /// A server with one user and one IPv4 and one IPv6 relay address that lets documentation addresses be peers.
-    convenience init(_ change: (inout TURNServerConfiguration) -> Void = { _ in }) throws {
+    convenience init(seed: UInt64 = 1, _ change: (inout TURNServerConfiguration) -> Void = { _ in }) throws {
         var configuration = try Self.configuration()
         change(&configuration)
-        try self.init(configuration)
+        try self.init(configuration, seed: seed)
     }
 
     static let relay4 = RelayAddress(local: IPAddress(ipv4: 0xC000_0201))
@@ -78,6 +78,14 @@ final class TestServer {
     @discardableResult
     func receive(_ bytes: [UInt8], from client: ClientTuple) -> ClientDisposition {
         let disposition = engine.receive(bytes.span, from: client, at: now)
+        drain()
+        return disposition
+    }
+
+    /// A datagram that another shard has passed on.
+    @discardableResult
+    func forward(_ bytes: [UInt8], from client: ClientTuple) -> ClientDisposition {
+        let disposition = engine.receiveForwarded(bytes.span, from: client, at: now)
         drain()
         return disposition
     }
@@ -165,6 +173,7 @@ final class TestServer {
             let known = sockets.removeValue(forKey: token)
             #expect(known != nil, "closed a socket that is not open")
         case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed: break
+        case .clientJoined, .clientLeft, .allocationMoved: break
         }
     }
 
