@@ -136,6 +136,13 @@ public enum ServeCommand {
                     ),
                     OptionSpecification("user-quota", "N", standard: "100", help: "allocations that one user may have"),
                     OptionSpecification("total-quota", "N", standard: "10000", help: "allocations in all"),
+                    OptionSpecification(
+                        "allocation-kbps",
+                        "N",
+                        help: "kilobits a second that one allocation may relay, both ways together"
+                    ),
+                    OptionSpecification("user-kbps", "N", help: "the same for all allocations of one user"),
+                    OptionSpecification("total-kbps", "N", help: "the same for the whole server"),
                 ]
             ),
             (

@@ -21,6 +21,10 @@ struct Allocation {
     var connections: [SlotHandle] = []
     var traffic = RelayedTraffic()
     var bandwidth: TokenBucket?
+    /// What it shares with other allocations of its user on this shard, if users are limited.
+    var userBytes: SlotHandle?
+    /// How fast new peers may be added.
+    var newPeers: TokenBucket?
     var reservationToken: UInt64?
 
     /// When the first of its relayed addresses expires; `nil` while it waits for its sockets.

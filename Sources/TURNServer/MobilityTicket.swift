@@ -23,7 +23,9 @@ struct TicketSealer: Sendable {
     /// `key` has 32 bytes.
     init(key: [UInt8]) { cipher = AESGCM(key: key) }
 
-    /// Writes a ticket; `nonce` must never come twice. `nil` if OpenSSL has no memory.
+    /// Writes a ticket; `nil` if OpenSSL has no memory.
+    ///
+    /// `nonce` must never come twice.
     func seal(_ ticket: MobilityTicket, nonce: [UInt8]) -> [UInt8]? {
         let content = buildBytes(capacity: Self.contentByteCount) { output in
             output.append(bigEndian: UInt32(truncatingIfNeeded: ticket.shard))

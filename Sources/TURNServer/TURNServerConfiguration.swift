@@ -98,7 +98,7 @@ public struct TURNServerLimits: Sendable {
     public var connectionsPerAllocation = 64
     /// TCP connections with peers of one shard (508).
     public var connections = 10_000
-    /// TCP connections to peers that may fail or be under way, for the clients of one /32 or /64 (508).
+    /// TCP connections to peers that may fail or be under way, for the clients of one /32 or /64, and for one user (508).
     ///
     /// Each Connect request takes a unit, which a success gives back: what is left is the pace of a port scan.
     public var failedConnects = RateLimit(perSecond: 0.5, burst: 60)
@@ -106,6 +106,14 @@ public struct TURNServerLimits: Sendable {
     ///
     /// It also bounds what two servers can do whose relays were bound to each other (RFC 8656 §21.1.7).
     public var bytesPerSecondPerAllocation: UInt64?
+    /// Bytes of payload that all allocations of one user relay in each second, over all shards; `nil` for no limit.
+    public var bytesPerSecondPerUser: UInt64?
+    /// Bytes of payload that the server relays in each second, over all shards; `nil` for no limit.
+    public var bytesPerSecond: UInt64?
+    /// New peer addresses of one allocation, by permission or channel (508); `nil` for no limit.
+    ///
+    /// A call has a few dozen candidates at once and hardly any later; a scan of a network has nothing else.
+    public var newPeers: RateLimit? = RateLimit(perSecond: 5, burst: 100)
     /// Answers to unauthenticated TURN requests from one /32 or /64.
     ///
     /// One address may hide a whole office.

@@ -26,7 +26,7 @@ extension TURNServerEngine {
         do {
             wish = try AllocateWish(request, configuration, shared, client: context.client)
         } catch {
-            fail(context.responder, error.code)
+            fail(context.responder, error.code, error.reason)
             return .accepted
         }
         // A reserved port is here and nowhere else.
@@ -75,12 +75,16 @@ extension TURNServerEngine {
             created: now,
             transport: wish.transport,
             relays: relays,
-            bandwidth: bandwidth(at: now)
+            bandwidth: bandwidth(at: now),
+            newPeers: configuration.limits.newPeers.map {
+                TokenBucket(ratePerSecond: $0.perSecond, burst: $0.burst, at: now)
+            }
         )
         guard relays.isOpening, let handle = allocations.insert(allocation) else {
             for _ in 0..<units { shared.release(user) }
             return .insufficientCapacity
         }
+        if let bytes = joinUserBytes(user, at: now) { _ = allocations.update(handle) { $0.userBytes = bytes } }
         clients.insert(handle, for: context.client)
         if isForwarded { shared.forwarded.register(context.client, at: shard) }
         pending[handle] = PendingAllocate(

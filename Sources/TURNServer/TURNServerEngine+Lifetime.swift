@@ -21,7 +21,7 @@ extension TURNServerEngine {
             let isDelete = try AllocateWish.seconds(request) == 0
             lifetime = isDelete ? .zero : try AllocateWish.lifetime(request, configuration.lifetimes)
         } catch {
-            return fail(context.responder, error.code)
+            return fail(context.responder, error.code, error.reason)
         }
         if lifetime == .zero {
             deletes.note(request.transactionID, from: context.client, at: context.now)
@@ -54,7 +54,7 @@ extension TURNServerEngine {
         }
         guard let number = try AllocateWish.byte(request, .requestedAddressFamily, of: 4) else { return open }
         let family: AddressFamily? = number == 1 ? .ipv4 : number == 2 ? .ipv6 : nil
-        guard let family, open.contains(family) else { throw .init(code: .peerAddressFamilyMismatch) }
+        guard let family, open.contains(family) else { throw .init(.peerAddressFamilyMismatch) }
         return [family]
     }
 
@@ -117,6 +117,7 @@ extension TURNServerEngine {
         if clients[allocation.client] == handle { clients.remove(allocation.client) }
         shared.forwarded.forget(allocation.client, of: shard)
         endMobility(of: handle)
+        leaveUserBytes(allocation.userBytes)
         dropStaleTimers()
         let pending = pending.removeValue(forKey: handle)
         for slot in [allocation.relays.ipv4, allocation.relays.ipv6] {

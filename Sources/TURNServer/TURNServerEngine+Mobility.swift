@@ -103,7 +103,9 @@ extension TURNServerEngine {
     /// Departure: the user is compared before the 5-tuples, so that only the owner learns anything about an allocation.
     mutating func resume(_ request: borrowing STUNMessageView, _ context: RequestContext) {
         guard configuration.allowsMobility else { return fail(context.responder, .mobilityForbidden) }
-        guard let ticket = ticket(in: request) else { return fail(context.responder, .badRequest) }
+        guard let ticket = ticket(in: request) else {
+            return fail(context.responder, .badRequest, "MOBILITY-TICKET is not valid")
+        }
         let handle = ticket.allocation
         guard ticket.shard == shard, let mobility = mobile[handle],
             let holder = allocations.read(handle, { $0.account })
@@ -115,9 +117,12 @@ extension TURNServerEngine {
             // The answer got lost: the same again (turn 193).
             return confirmMove(of: handle, mobility.ticket, context)
         }
-        guard ticket.sequence == mobility.sequence else { return fail(context.responder, .badRequest) }
+        guard ticket.sequence == mobility.sequence else {
+            return fail(context.responder, .badRequest, "MOBILITY-TICKET was used before")
+        }
         if let present = allocation(of: context.client) {
-            return fail(context.responder, present == handle ? .badRequest : .allocationMismatch)
+            guard present == handle else { return fail(context.responder, .allocationMismatch) }
+            return fail(context.responder, .badRequest, "MOBILITY-TICKET without a new address")
         }
         refresh(request, handle, context, isMove: true)
     }

@@ -45,11 +45,12 @@ extension TURNServerEngine {
             }
             guard allocation.transport == .udp else { return .drop(.wrongTransport) }
             guard allocation.spend(payload.count, at: now) else { return .drop(.bandwidthLimit) }
-            allocation.traffic.countToPeer(payload.count)
             return .token(relay.token)
         }
         switch outcome {
         case .token(let token):
+            if let limit = exceedsBandwidth(payload.count, of: handle, at: now) { return ignore(limit) }
+            _ = allocations.update(handle) { $0.traffic.countToPeer(payload.count) }
             counters.traffic.countToPeer(payload.count)
             return .relay(
                 RelayTransmit(token: token, destination: destination, payload: payload, dontFragment: dontFragment)
@@ -103,6 +104,7 @@ extension TURNServerEngine {
             guard client.transport.isStream || frame.count <= Self.maximumUDPPayload else {
                 return drop(.payloadTooLarge)
             }
+            if let limit = exceedsBandwidth(payload.count, of: handle, at: now) { return drop(limit) }
             _ = allocations.update(handle) { $0.traffic.countToClient(payload.count) }
             counters.traffic.countToClient(payload.count)
             return .deliver(to: client, bytes: frame)

@@ -37,7 +37,8 @@ extension TURNServerEngine {
             client: client,
             method: method,
             transactionID: request.transactionID,
-            fingerprint: request.contains(.fingerprint)
+            fingerprint: request.contains(.fingerprint),
+            requestByteCount: request.bytes.count
         )
         switch method {
         case .binding: return receiveBinding(request, responder, at: now)
@@ -60,7 +61,7 @@ extension TURNServerEngine {
             challenge(responder, code)
         case .malformed:
             guard unauthenticated.take(client.remote.ip, at: now) else { return ignore(.unauthenticatedRateLimit) }
-            fail(responder, .badRequest)
+            fail(responder, .badRequest, Self.credentialFault(in: request))
         case .authenticated(let account, let protection):
             var responder = responder
             responder.protection = protection
@@ -70,6 +71,14 @@ extension TURNServerEngine {
             )
         }
         return .accepted
+    }
+
+    /// Which part of the credentials is not there, or not as it was offered.
+    private static func credentialFault(in request: borrowing STUNMessageView) -> String {
+        if !request.contains(.username), !request.contains(.userhash) { return "USERNAME is missing" }
+        if !request.contains(.realm) { return "REALM is missing" }
+        if !request.contains(.nonce) { return "NONCE is missing" }
+        return "bad USERNAME or PASSWORD-ALGORITHM(S)"
     }
 
     /// Carries out a request whose sender is known.

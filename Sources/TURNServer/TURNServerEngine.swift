@@ -30,6 +30,11 @@ public struct TURNServerEngine: ~Copyable {
     var peers: PeerTables
     /// One deadline or more for each allocation: later ones are found when an earlier one fires.
     var timers = DeadlineQueue<SlotHandle>()
+    /// Whether users, or all together, may relay only so many bytes.
+    let limitsBandwidth: Bool
+    var totalBytes: LeasedBytes?
+    var userBytes: SlotPool<UserBytes>
+    var userBytesByName: [String: SlotHandle] = [:]
     var connections: PeerConnections
     var connects: PrefixLimiter
     /// The shard's number among those of the server, from 0.
@@ -78,6 +83,9 @@ public struct TURNServerEngine: ~Copyable {
         decoyKey = IntegrityKey(entropy.bytes(32).span)
         let limits = configuration.limits
         allocations = SlotPool(limit: limits.allocations)
+        limitsBandwidth = limits.bytesPerSecondPerUser != nil || limits.bytesPerSecond != nil
+        totalBytes = shared.totalBytes.map { LeasedBytes($0) }
+        userBytes = SlotPool(limit: limits.allocations)
         clients = FlatTable(seed: entropy.next())
         movers = FlatTable(seed: entropy.next())
         peers = PeerTables(seed: entropy.next())

@@ -108,7 +108,16 @@ final class TestServer {
         )
         drain()
         switch disposition {
-        case .deliver(let client, let range): return .delivered(to: client, Array(packet[range]))
+        case .deliver(let client, let range):
+            let frame = Array(packet[range])
+            if frame[0] < 64 {
+                expectZeroPadding(frame)
+            } else {
+                // Foreign bytes lay where the padding is.
+                let isZero = frame.dropFirst(4 + payload.count).allSatisfy { $0 == 0 }
+                #expect(isZero, "padding must not carry memory out (turn 6)")
+            }
+            return .delivered(to: client, frame)
         case .ignored(let reason): return .dropped(reason)
         }
     }
@@ -153,6 +162,7 @@ final class TestServer {
         let bytes = buildBytes(capacity: TURNServerEngine.maximumResponseByteCount) { output in
             client = engine.pollTransmit(into: &output)?.client
         }
+        if client != nil { expectZeroPadding(bytes) }
         return client.map { ($0, bytes) }
     }
 
@@ -194,6 +204,20 @@ final class TestServer {
         guard let index = responses.firstIndex(where: { $0.client == client }) else { return nil }
         return try Response(responses.remove(at: index).bytes)
     }
+}
+
+/// Checks the padding of every attribute (turn 6, CVE-2020-4067).
+func expectZeroPadding(_ message: [UInt8]) {
+    var offset = 20
+    while offset + 4 <= message.count {
+        let length = Int(message[offset + 2]) << 8 | Int(message[offset + 3])
+        let end = offset + 4 + length
+        offset = (end + 3) & ~3
+        guard offset <= message.count else { break }
+        let isZero = message[end..<offset].allSatisfy { $0 == 0 }
+        #expect(isZero, "padding must not carry memory out (turn 6)")
+    }
+    #expect(offset == message.count)
 }
 
 /// What became of a datagram from a peer.
