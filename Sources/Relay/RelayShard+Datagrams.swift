@@ -44,7 +44,7 @@ extension RelayShard {
                     drops.count(.noRoute)
                     continue
                 }
-                route.trafficClass = relayedTrafficClass(of: index)
+                guard carry(index, on: &route) else { continue }
                 enqueue(packet: index, bytes, route)
             case .stream(let handle, let result): finishWrite(result, handle)
             }
@@ -111,8 +111,23 @@ extension RelayShard {
         let start = packets.payloadRange(of: index).lowerBound
         let bytes = start + transmit.payload.lowerBound..<start + transmit.payload.upperBound
         var route = DatagramRoute(name, to: transmit.destination)
-        route.trafficClass = relayedTrafficClass(of: index)
+        guard carry(index, on: &route) else { return }
         enqueue(packet: index, bytes, route)
+    }
+
+    /// Takes the fields of the IP header along that travel with the payload; `false` if it has come its last hop.
+    ///
+    /// A field that the kernel has not told is 0, and stays what the system makes it (the alternate behaviour of
+    /// RFC 8656 §13 and §14).
+    private mutating func carry(_ index: Int, on route: inout DatagramRoute) -> Bool {
+        route.trafficClass = relayedTrafficClass(of: index)
+        let hops = packets.hopLimit(of: index)
+        guard hops != 1 else {
+            drops.count(.hopLimitReached)
+            return false
+        }
+        route.hopLimit = hops == 0 ? 0 : hops &- 1
+        return true
     }
 
     /// The DSCP and ECN bits that a relayed datagram takes along (turn 147).
@@ -124,10 +139,16 @@ extension RelayShard {
     }
 
     /// Relays what came in a client's stream, or by another shard: copied, for its buffer does not outlive the turn.
-    mutating func relay(_ message: Span<UInt8>, _ transmit: RelayTransmit, trafficClass: UInt8 = 0) {
+    mutating func relay(
+        _ message: Span<UInt8>,
+        _ transmit: RelayTransmit,
+        trafficClass: UInt8 = 0,
+        hopLimit: UInt8 = 0
+    ) {
         guard let name = relaySocket(for: transmit) else { return }
         var route = DatagramRoute(name, to: transmit.destination)
         route.trafficClass = trafficClass
+        route.hopLimit = hopLimit
         enqueue(copying: message.extracting(transmit.payload), route)
     }
 

@@ -106,6 +106,7 @@ extension RelayShard {
         options.reportsErrors = true
         options.mergesReceived = configuration.mergesDatagrams
         options.reportsTrafficClass = configuration.copiesTrafficClass
+        options.reportsHopLimit = configuration.decrementsHopLimit
         options.receiveBufferBytes = configuration.relayBufferBytes
         do throws(SocketError) {
             let socket = try UDPSocket(boundTo: request.local, options: options)

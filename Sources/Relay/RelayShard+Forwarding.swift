@@ -10,6 +10,7 @@ struct ForwardedDatagram: Sendable {
     let client: ClientTuple
     let bytes: [UInt8]
     let trafficClass: UInt8
+    let hopLimit: UInt8
 
     /// How many wait for one shard at most: what a burst brings in a turn of its loop.
     static let mailboxLimit = 1024
@@ -21,7 +22,8 @@ extension RelayShard {
         let datagram = ForwardedDatagram(
             client: client,
             bytes: packets.payload(of: index).toArray(),
-            trafficClass: relayedTrafficClass(of: index)
+            trafficClass: relayedTrafficClass(of: index),
+            hopLimit: packets.hopLimit(of: index)
         )
         guard shard < forwards.count, forwards[shard].push(datagram) else { return drops.count(.mailboxFull) }
     }
@@ -32,7 +34,10 @@ extension RelayShard {
         for datagram in datagrams {
             let bytes = datagram.bytes.span
             switch engine.receiveForwarded(bytes, from: datagram.client, at: now) {
-            case .relay(let transmit): relay(bytes, transmit, trafficClass: datagram.trafficClass)
+            case .relay where datagram.hopLimit == 1: drops.count(.hopLimitReached)
+            case .relay(let transmit):
+                let hops = datagram.hopLimit == 0 ? 0 : datagram.hopLimit - 1
+                relay(bytes, transmit, trafficClass: datagram.trafficClass, hopLimit: hops)
             case .accepted: drainEngine(at: now)
             case .ignored, .handOver: break
             }

@@ -140,6 +140,7 @@ struct RelayShard: ~Copyable {
         options.reusesPort = true
         options.mergesReceived = configuration.mergesDatagrams
         options.reportsTrafficClass = configuration.copiesTrafficClass
+        options.reportsHopLimit = configuration.decrementsHopLimit
         options.receiveBufferBytes = configuration.listenerBufferBytes
         options.sendBufferBytes = configuration.listenerBufferBytes
         let socket = try UDPSocket(boundTo: address, options: options)
