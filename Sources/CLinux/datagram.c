@@ -10,8 +10,8 @@
 
 _Static_assert(sizeof(floe_address) == 24, "three words for Swift");
 
-/// Room for one packet information, one traffic class, of either family, and the size of merged segments.
-enum { CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)) + 3 * CMSG_SPACE(sizeof(int)) };
+/// Room for one packet information, one traffic class and one hop limit, of either family, and the size of segments.
+enum { CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)) + 4 * CMSG_SPACE(sizeof(int)) };
 
 /// What the kernel cuts from one message at most (UDP_MAX_SEGMENTS of all kernels), and the longest UDP payload.
 enum { SEGMENTS = 64, SEGMENTED_BYTES = 65000 };
@@ -113,6 +113,11 @@ static void read_controls(struct msghdr *message, floe_datagram *out) {
             int value;
             memcpy(&value, CMSG_DATA(item), sizeof value);
             out->traffic_class = (uint8_t)value;
+        } else if ((item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_TTL)
+                   || (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_HOPLIMIT)) {
+            int value;
+            memcpy(&value, CMSG_DATA(item), sizeof value);
+            out->hop_limit = (uint8_t)value;
         }
     }
 }
@@ -192,6 +197,12 @@ static size_t write_controls(const floe_outgoing *datagram, control *buffer) {
         int type = datagram->destination.family == 4 ? IP_TOS : IPV6_TCLASS;
         memcpy(append_control(buffer, &length, level, type, sizeof value), &value, sizeof value);
     }
+    if (datagram->hop_limit != 0) {
+        int value = datagram->hop_limit;
+        int level = datagram->destination.family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
+        int type = datagram->destination.family == 4 ? IP_TTL : IPV6_HOPLIMIT;
+        memcpy(append_control(buffer, &length, level, type, sizeof value), &value, sizeof value);
+    }
     return length;
 }
 
@@ -220,7 +231,8 @@ static int segment_count(
     int segments = 1;
     while (segments < limit) {
         const floe_outgoing *next = &queue[order[segments]];
-        if (next->length > first->length || next->length == 0 || next->traffic_class != first->traffic_class) break;
+        if (next->length > first->length || next->length == 0 || next->traffic_class != first->traffic_class
+            || next->hop_limit != first->hop_limit) break;
         if (!same_address(&next->destination, &first->destination)) break;
         if (!same_address(&next->source, &first->source)) break;
         segments++;

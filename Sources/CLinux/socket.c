@@ -109,6 +109,8 @@ static kernel_option find_option(int family, floe_option option) {
         return family == 4 ? (kernel_option){IPPROTO_IP, IP_RECVTOS} : (kernel_option){IPPROTO_IPV6, IPV6_RECVTCLASS};
     case FLOE_OPTION_TRAFFIC_CLASS:
         return family == 4 ? (kernel_option){IPPROTO_IP, IP_TOS} : (kernel_option){IPPROTO_IPV6, IPV6_TCLASS};
+    case FLOE_OPTION_RECEIVE_HOP_LIMIT:
+        return family == 4 ? (kernel_option){IPPROTO_IP, IP_RECVTTL} : (kernel_option){IPPROTO_IPV6, IPV6_RECVHOPLIMIT};
     case FLOE_OPTION_RECEIVE_ERRORS:
         return family == 4 ? (kernel_option){IPPROTO_IP, IP_RECVERR} : (kernel_option){IPPROTO_IPV6, IPV6_RECVERR};
     case FLOE_OPTION_PATH_MTU:

@@ -86,7 +86,7 @@ final class TURNEndpoint {
             case .channelBound: isBound = true
             case .peerUnreachable(_, let report): unreachable = report
             case .ended(let reason): end = reason
-            case .refreshed, .permitted, .permissionFailed, .channelFailed: break
+            case .refreshed, .moved, .permitted, .permissionFailed, .channelFailed: break
             }
         }
     }

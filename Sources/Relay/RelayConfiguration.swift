@@ -47,6 +47,10 @@ public struct RelayConfiguration: Sendable {
 
     /// Whether relayed datagrams keep their DSCP and ECN bits (RFC 8656 §14), those of network control excepted.
     public var copiesTrafficClass = true
+    /// Whether relayed datagrams have one hop less to go than they came with, as behind a router, and end where none is left.
+    ///
+    /// So a loop of relays ends by itself (RFC 8656 §21.1.7).
+    public var decrementsHopLimit = true
 
     /// Whether the kernel may merge equal datagrams of one flow on their way in (UDP_GRO), as it finds them in bursts.
     public var mergesDatagrams = true

@@ -22,6 +22,10 @@ enum RelayDrop: String, DropReason {
     case noDescriptor
     /// A listener that does not work.
     case brokenListener
+    /// A datagram to be relayed that has come its last hop.
+    case hopLimitReached
+    /// Another shard has more datagrams waiting than it takes.
+    case mailboxFull
     /// A datagram to an address that no listener has any more.
     case noRoute
     /// A TLS handshake or record that failed.

@@ -37,6 +37,9 @@ public final class RelayService: Sendable {
             let siblings = try (0..<max(1, configuration.threads)).map { _ in
                 try Mailbox<RelayShard.Command>(limit: 64)
             }
+            let forwards = try siblings.map { _ in
+                try Mailbox<ForwardedDatagram>(limit: ForwardedDatagram.mailboxLimit)
+            }
             for mailbox in siblings {
                 let report = RelayReport()
                 let engine = try TURNServerEngine(
@@ -50,6 +53,7 @@ public final class RelayService: Sendable {
                     poller: try Poller(),
                     mailbox: mailbox,
                     shards: siblings,
+                    forwards: forwards,
                     report: report,
                     logger: logger
                 )

@@ -22,8 +22,8 @@ extension RelayShard {
             switch Self.receive(packets, index, from: client, &engine, at: now) {
             case .relay(let transmit): relayPacket(index, transmit)
             case .accepted: drainEngine(at: now)
-            // Only streams are handed over.
-            case .ignored, .handOver: break
+            case .handOver(let shard): forward(index, from: client, to: shard)
+            case .ignored: break
             }
         }
     }
@@ -44,7 +44,7 @@ extension RelayShard {
                     drops.count(.noRoute)
                     continue
                 }
-                route.trafficClass = relayedTrafficClass(of: index)
+                guard carry(index, on: &route) else { continue }
                 enqueue(packet: index, bytes, route)
             case .stream(let handle, let result): finishWrite(result, handle)
             }
@@ -111,22 +111,45 @@ extension RelayShard {
         let start = packets.payloadRange(of: index).lowerBound
         let bytes = start + transmit.payload.lowerBound..<start + transmit.payload.upperBound
         var route = DatagramRoute(name, to: transmit.destination)
-        route.trafficClass = relayedTrafficClass(of: index)
+        guard carry(index, on: &route) else { return }
         enqueue(packet: index, bytes, route)
+    }
+
+    /// Takes the fields of the IP header along that travel with the payload; `false` if it has come its last hop.
+    ///
+    /// A field that the kernel has not told is 0, and stays what the system makes it (the alternate behaviour of
+    /// RFC 8656 §13 and §14).
+    private mutating func carry(_ index: Int, on route: inout DatagramRoute) -> Bool {
+        route.trafficClass = relayedTrafficClass(of: index)
+        let hops = packets.hopLimit(of: index)
+        guard hops != 1 else {
+            drops.count(.hopLimitReached)
+            return false
+        }
+        route.hopLimit = hops == 0 ? 0 : hops &- 1
+        return true
     }
 
     /// The DSCP and ECN bits that a relayed datagram takes along (turn 147).
     ///
     /// Departure: those of network control (CS6 and CS7) become Best Effort. They are for routers among themselves.
-    private func relayedTrafficClass(of index: Int) -> UInt8 {
+    func relayedTrafficClass(of index: Int) -> UInt8 {
         let value = packets.trafficClass(of: index)
         return value >= 0xC0 ? value & 3 : value
     }
 
-    /// Relays what came in a client's stream: copied, for the stream's buffer does not outlive the turn.
-    mutating func relay(_ message: Span<UInt8>, _ transmit: RelayTransmit) {
+    /// Relays what came in a client's stream, or by another shard: copied, for its buffer does not outlive the turn.
+    mutating func relay(
+        _ message: Span<UInt8>,
+        _ transmit: RelayTransmit,
+        trafficClass: UInt8 = 0,
+        hopLimit: UInt8 = 0
+    ) {
         guard let name = relaySocket(for: transmit) else { return }
-        enqueue(copying: message.extracting(transmit.payload), DatagramRoute(name, to: transmit.destination))
+        var route = DatagramRoute(name, to: transmit.destination)
+        route.trafficClass = trafficClass
+        route.hopLimit = hopLimit
+        enqueue(copying: message.extracting(transmit.payload), route)
     }
 
     /// The socket to send from, set so that its datagrams are fragmented or not as this one wants.

@@ -52,6 +52,16 @@ extension RelayShard {
         case .joinPeer(let id, let client): joinPeer(id, client, at: now)
         case .closePeer(let id):
             if let handle = peersByID[id] { closePeer(handle, at: now) }
+        case .clientJoined(let client): countAllocation(of: client, 1)
+        case .clientLeft(let client): countAllocation(of: client, -1)
+        case .allocationMoved(let summary, let old):
+            logger.info(
+                "Allocation moved.",
+                [
+                    "turn.user": .text(summary.user), "turn.client": .endpoint(summary.client.remote),
+                    "turn.transport": .text("\(summary.client.transport)"), "turn.left": .endpoint(old.remote),
+                ]
+            )
         case .allocationCreated(let summary):
             countAllocation(of: summary.client, 1)
             logger.info(
@@ -96,6 +106,7 @@ extension RelayShard {
         options.reportsErrors = true
         options.mergesReceived = configuration.mergesDatagrams
         options.reportsTrafficClass = configuration.copiesTrafficClass
+        options.reportsHopLimit = configuration.decrementsHopLimit
         options.receiveBufferBytes = configuration.relayBufferBytes
         do throws(SocketError) {
             let socket = try UDPSocket(boundTo: request.local, options: options)

@@ -21,6 +21,7 @@ struct RelayShard: ~Copyable {
         case mailbox
         case relayListener
         case peer
+        case forwarded
     }
 
     /// What other threads ask of a shard.
@@ -47,6 +48,8 @@ struct RelayShard: ~Copyable {
     let report: RelayReport
     /// The mailboxes of all shards by their number, this one's included.
     let shards: [Mailbox<Command>]
+    /// Those for datagrams of clients that have moved, likewise.
+    let forwards: [Mailbox<ForwardedDatagram>]
     var tls: TLSContext?
     var engine: TURNServerEngine
     let poller: Poller
@@ -89,6 +92,7 @@ struct RelayShard: ~Copyable {
         poller: consuming Poller,
         mailbox: Mailbox<Command>,
         shards: [Mailbox<Command>] = [],
+        forwards: [Mailbox<ForwardedDatagram>] = [],
         report: RelayReport,
         logger: Logger
     ) {
@@ -97,6 +101,7 @@ struct RelayShard: ~Copyable {
         self.mailbox = mailbox
         self.report = report
         self.shards = shards
+        self.forwards = forwards
         self.logger = logger
         tls = configuration.tls
         self.poller = poller
@@ -116,6 +121,9 @@ struct RelayShard: ~Copyable {
     /// - Throws: `SocketError` if an address cannot be used, `SystemError` for lack of descriptors.
     mutating func open() throws {
         try poller.add(mailbox.descriptor, token: Self.token(.mailbox), interest: .read)
+        if engine.shard < forwards.count {
+            try poller.add(forwards[engine.shard].descriptor, token: Self.token(.forwarded), interest: .read)
+        }
         for listener in configuration.listeners {
             if listener.transport == .udp { try openUDP(listener.address) } else { try openStreamListener(listener) }
         }
@@ -132,6 +140,7 @@ struct RelayShard: ~Copyable {
         options.reusesPort = true
         options.mergesReceived = configuration.mergesDatagrams
         options.reportsTrafficClass = configuration.copiesTrafficClass
+        options.reportsHopLimit = configuration.decrementsHopLimit
         options.receiveBufferBytes = configuration.listenerBufferBytes
         options.sendBufferBytes = configuration.listenerBufferBytes
         let socket = try UDPSocket(boundTo: address, options: options)
@@ -206,6 +215,7 @@ struct RelayShard: ~Copyable {
         case .mailbox: obey(at: now)
         case .relayListener: acceptPeers(token.handle, at: now)
         case .peer: servePeer(token.handle, at: now)
+        case .forwarded: receiveForwarded(at: now)
         case nil: break
         }
     }

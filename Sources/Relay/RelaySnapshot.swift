@@ -49,6 +49,12 @@ public struct RelaySnapshot: Sendable {
         page.add(.counter, "floe_turn_allocations_total", "Allocations ever made.", sum { $0.allocationsCreated })
         page.add(
             .counter,
+            "floe_turn_moves_total",
+            "Allocations that have followed their client to another address.",
+            sum { $0.allocationsMoved }
+        )
+        page.add(
+            .counter,
             "floe_turn_relayed_packets_total",
             "Datagrams relayed.",
             label: "direction",

@@ -35,8 +35,12 @@ enum RelaySetup {
         server.limits.unauthenticatedAnswers = answers
         server.limits.bindingAnswers = answers
         server.limits.allocations = options.totalQuota
+        server.limits.bytesPerSecondPerAllocation = options.allocationBandwidth.map { UInt64($0) * 125 }
+        server.limits.bytesPerSecondPerUser = options.userBandwidth.map { UInt64($0) * 125 }
+        server.limits.bytesPerSecond = options.totalBandwidth.map { UInt64($0) * 125 }
         server.acceptsLegacyChannels = options.acceptsLegacyChannels
         server.relaysTCP = options.relaysTCP
+        server.allowsMobility = options.allowsMobility
         server.answersRFC3489 = options.answersRFC3489
         if !options.alternateServers.isEmpty {
             server.redirection = TURNServerRedirection(to: options.alternateServers)

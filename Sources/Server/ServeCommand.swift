@@ -130,8 +130,19 @@ public enum ServeCommand {
                         standard: "200",
                         help: "answers a second to requests without credentials of one network (/24, /56)"
                     ),
+                    OptionSpecification(
+                        "mobility",
+                        help: "let allocations follow their clients to other addresses and connections (RFC 8016)"
+                    ),
                     OptionSpecification("user-quota", "N", standard: "100", help: "allocations that one user may have"),
                     OptionSpecification("total-quota", "N", standard: "10000", help: "allocations in all"),
+                    OptionSpecification(
+                        "allocation-kbps",
+                        "N",
+                        help: "kilobits a second that one allocation may relay, both ways together"
+                    ),
+                    OptionSpecification("user-kbps", "N", help: "the same for all allocations of one user"),
+                    OptionSpecification("total-kbps", "N", help: "the same for the whole server"),
                 ]
             ),
             (

@@ -138,12 +138,20 @@ public struct ServeOptions: Sendable {
     public var answersRFC3489: Bool
     /// Whether clients may have relayed TCP addresses.
     public var relaysTCP: Bool
+    /// Whether allocations may follow their clients to other addresses.
+    public var allowsMobility: Bool
     /// Allocations that one user may have.
     public var userQuota: Int
     /// Answers a second to requests without credentials from one prefix (IPv4 /24, IPv6 /56).
     public var prefixRate: Int
     /// Allocations in all.
     public var totalQuota: Int
+    /// Kilobits in each second that one allocation, one user and all together may relay, or `nil` for no limit.
+    public var allocationBandwidth: Int?
+    /// What all allocations of one user may relay.
+    public var userBandwidth: Int?
+    /// What the server may relay.
+    public var totalBandwidth: Int?
     /// Users with fixed passwords.
     public var users: [StaticUser]
     /// Keys for `/turn`.
@@ -214,8 +222,13 @@ public struct ServeOptions: Sendable {
         answersRFC3489 = arguments.has("rfc3489")
         relaysTCP = arguments.has("tcp-relay")
         prefixRate = try arguments.number("prefix-rate", in: 1...100_000_000) ?? 200
+        allowsMobility = arguments.has("mobility")
         userQuota = try arguments.number("user-quota", in: 1...1_000_000) ?? 100
         totalQuota = try arguments.number("total-quota", in: 1...1_000_000) ?? 10_000
+        let kilobits = 1...1_000_000_000
+        allocationBandwidth = try arguments.number("allocation-kbps", in: kilobits)
+        userBandwidth = try arguments.number("user-kbps", in: kilobits)
+        totalBandwidth = try arguments.number("total-kbps", in: kilobits)
         users = try arguments.values("user", "NAME:PASSWORD")
         apiKeys = arguments.texts("api-key")
         guard apiKeys.allSatisfy({ $0.utf8.count >= 16 }) else {

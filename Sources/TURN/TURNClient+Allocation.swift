@@ -13,6 +13,7 @@ extension TURNClient {
         builder.append(RelayedTransport.udp, into: &output)
         if let lifetime = configuration.lifetimeSeconds { builder.append(.lifetime, lifetime, into: &output) }
         if asksDontFragment { builder.append(.dontFragment, into: &output) }
+        if asksMobility { builder.append(.mobilityTicket, into: &output) }
         switch configuration.port {
         case .any: break
         case .even: builder.append(evenPortReservingNext: false, into: &output)
@@ -47,6 +48,7 @@ extension TURNClient {
         }
         phase = .allocated
         allocation = granted
+        noteTicket(response)
         guard !closesWhenAllocated else { return delete(.closed, at: now) }
         noteLifetime(granted.lifetimeSeconds, since: started)
         tell(.allocated(granted))
@@ -101,7 +103,7 @@ extension TURNClient {
     // MARK: Refresh
 
     /// Counts from the sending of the request: the server may have begun to count then, and not earlier.
-    private mutating func noteLifetime(_ seconds: UInt32, since started: Instant) {
+    mutating func noteLifetime(_ seconds: UInt32, since started: Instant) {
         let lifetime = TimeSpan.seconds(UInt64(seconds))
         expires = started + lifetime
         let margin = min(Self.refreshMargin.nanoseconds, lifetime.nanoseconds / 2)
@@ -127,6 +129,7 @@ extension TURNClient {
             return refreshFailed(.transaction(.malformedResponse), at: now)
         }
         noteLifetime(seconds, since: started)
+        noteTicket(response)
         tell(.refreshed(lifetimeSeconds: seconds))
     }
 

@@ -20,6 +20,7 @@ extension TURNClient {
         into output: inout OutputSpan<UInt8>
     ) -> TURNSendResult {
         guard case .allocated = phase, now < expires, let allocation else { return refuse(.noAllocation) }
+        guard !isMoving else { return refuse(.moving) }
         let peer = peer.scope == 0 ? peer : SocketAddress(peer.ip, port: peer.port)
         if !dontFragment || !allocation.supportsDontFragment, let channel = peers.channel(peer, at: now) {
             let start = output.count
@@ -34,7 +35,7 @@ extension TURNClient {
         return sendEarly(payload, to: peer, flag, at: now)
     }
 
-    private mutating func indicate(
+    mutating func indicate(
         _ payload: Span<UInt8>,
         _ peer: SocketAddress,
         _ dontFragment: Bool,

@@ -30,8 +30,9 @@ extension TURNClient {
     /// Whether the purpose makes sense in the present phase; before the allocation, peers wait for it.
     private func isTimely(_ purpose: Purpose) -> Bool {
         switch (phase, purpose) {
-        case (.allocating, .allocate), (.allocated, .refresh), (.allocated, .permit), (.allocated, .bind): true
-        case (.deleting, .delete): true
+        case (.allocating, .allocate), (.deleting, .delete): true
+        case (.allocated, .move): isMoving
+        case (.allocated, .refresh), (.allocated, .permit), (.allocated, .bind): !isMoving
         default: false
         }
     }
@@ -55,7 +56,7 @@ extension TURNClient {
     private func method(of purpose: Purpose) -> STUNMethod {
         switch purpose {
         case .allocate: .allocate
-        case .refresh, .delete: .refresh
+        case .refresh, .move, .delete: .refresh
         case .permit: .createPermission
         case .bind: .channelBind
         }
@@ -63,7 +64,7 @@ extension TURNClient {
 
     func addresses(of purpose: Purpose) -> [IPAddress] {
         switch purpose {
-        case .allocate, .refresh, .delete: []
+        case .allocate, .refresh, .move, .delete: []
         case .permit(let addresses): addresses
         case .bind(let peer, _): [peer.ip]
         }
@@ -93,9 +94,12 @@ extension TURNClient {
     ) {
         switch purpose {
         case .allocate: appendAllocate(to: &builder, into: &output)
-        case .refresh:
+        case .refresh, .move:
             if let lifetime = configuration.lifetimeSeconds { builder.append(.lifetime, lifetime, into: &output) }
-        case .delete: builder.append(.lifetime, 0 as UInt32, into: &output)
+            if isMoving, let ticket { builder.append(.mobilityTicket, ticket.span, into: &output) }
+        case .delete:
+            builder.append(.lifetime, 0 as UInt32, into: &output)
+            if isMoving, let ticket { builder.append(.mobilityTicket, ticket.span, into: &output) }
         case .permit(let addresses):
             for ip in addresses {
                 // The port is ignored by the server (RFC 8656 §9); some want it to be one all the same.
@@ -191,6 +195,7 @@ extension TURNClient {
         switch purpose {
         case .allocate: allocated(response, since: started, at: now)
         case .refresh: refreshed(response, since: started, at: now)
+        case .move: moved(response, since: started, at: now)
         case .delete: finishDeletion()
         case .permit(let addresses): permitted(addresses, since: started)
         case .bind(let peer, let number): bound(peer, number, since: started)
@@ -204,7 +209,8 @@ extension TURNClient {
         case (.delete, _): finishDeletion()
         // What was asked before the end of the allocation has no meaning any more.
         case (_, .idle), (_, .allocating), (_, .deleting), (_, .ended): break
-        case (_, .allocated) where failure == .refused(.allocationMismatch): end(.failed(.allocationLost))
+        case (.move, .allocated): moveFailed(failure, at: now)
+        case (_, .allocated) where failure == .refused(.allocationMismatch): missing(purpose, at: now)
         case (.refresh, .allocated): refreshFailed(failure, at: now)
         case (.permit(let addresses), .allocated): permissionFailed(addresses, failure, at: now)
         case (.bind(let peer, let number), .allocated): channelFailed(peer, number, failure, at: now)
@@ -222,6 +228,11 @@ extension TURNClient {
             ((try? response.unknownAttributes()) ?? nil)?.contains(.dontFragment) == true
         {
             asksDontFragment = false
+            return submit(.allocate, at: now)
+        }
+        // So many servers forbid what few clients need: an allocation that stays where it is beats none.
+        if case .allocate = purpose, failure == .refused(.mobilityForbidden), asksMobility {
+            asksMobility = false
             return submit(.allocate, at: now)
         }
         fail(purpose, failure, at: now)

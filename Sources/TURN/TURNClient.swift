@@ -26,6 +26,7 @@ public struct TURNClient: ~Copyable {
     enum Purpose: Sendable {
         case allocate
         case refresh
+        case move
         case delete
         case permit([IPAddress])
         case bind(SocketAddress, ChannelNumber)
@@ -44,7 +45,7 @@ public struct TURNClient: ~Copyable {
     }
 
     /// What the client was told to do.
-    public let configuration: TURNClientConfiguration
+    public internal(set) var configuration: TURNClientConfiguration
     var phase = Phase.idle
     var session: LongTermSession
     var transactions: ClientTransactions<Exchange>
@@ -55,6 +56,11 @@ public struct TURNClient: ~Copyable {
     var expires = Instant.zero
     var refreshAt = Instant.distantFuture
     var asksDontFragment: Bool
+    var asksMobility: Bool
+    /// What the server wants to see from a new address; `nil` if the allocation cannot move.
+    var ticket: [UInt8]?
+    /// Whether a Refresh with the ticket is on its way, and everything else waits for it.
+    var isMoving = false
     /// `close` was called while the Allocate request was on its way.
     var closesWhenAllocated = false
     var entropy: Entropy
@@ -88,6 +94,7 @@ public struct TURNClient: ~Copyable {
         )
         peers = PeerBook(configuration.limits, seed: entropy.next())
         asksDontFragment = configuration.dontFragment
+        asksMobility = configuration.mobility
         weakEntropy = .seeded(entropy.next())
         self.entropy = entropy
         outbox = RingBuffer(limit: 512)
@@ -204,6 +211,7 @@ public struct TURNClient: ~Copyable {
         if case .ended = phase { return }
         phase = .ended
         allocation = nil
+        ticket = nil
         _ = transactions.removeAll()
         waiting = []
         timers = DeadlineQueue()

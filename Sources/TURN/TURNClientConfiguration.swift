@@ -46,6 +46,10 @@ public struct TURNClientConfiguration: Sendable {
     public var port = RequestedPort.any
     /// The lifetime to ask for, in seconds; `nil` leaves it to the server.
     public var lifetimeSeconds: UInt32?
+    /// Whether to ask for a ticket, with which the allocation can be kept when our address changes (RFC 8016).
+    ///
+    /// A server that forbids it is asked again without.
+    public var mobility = false
     /// Whether to ask for DONT-FRAGMENT; an allocation without it is made if the server does not know it.
     public var dontFragment = false
     /// The SOFTWARE attribute of Allocate requests; `nil` leaves it out.

@@ -34,6 +34,8 @@ public enum TURNClientEvent: Hashable, Sendable {
     case allocated(TURNAllocation)
     /// The allocation lasts for so many seconds from now.
     case refreshed(lifetimeSeconds: UInt32)
+    /// The allocation has followed us to the new address, with its permissions and channels; it lasts for so many seconds.
+    case moved(lifetimeSeconds: UInt32)
     /// The server relays to and from this address.
     case permitted(IPAddress)
     /// The server does not, or no longer.
@@ -142,6 +144,8 @@ public enum TURNClientDrop: String, DropReason {
     case unboundChannel
     /// There is no allocation.
     case noAllocation
+    /// Our address has changed, and the server has not confirmed the new one yet (RFC 8016 §3.2.2).
+    case moving
     /// The peer's family is none of the allocation's.
     case wrongFamily
     /// Data that is too long for one message, or for the room that was given.

@@ -8,6 +8,16 @@ struct AllocateWish {
     /// Why the request is refused.
     struct Refusal: Error {
         let code: ErrorCode
+        /// What the code does not tell, in a few words.
+        var reason = ""
+
+        init(_ code: ErrorCode, _ reason: String = "") {
+            self.code = code
+            self.reason = reason
+        }
+
+        /// An attribute that cannot be read.
+        init(_ error: STUNError) { self.init(.badRequest, error.reason) }
     }
 
     let transport: RelayedTransport
@@ -18,6 +28,8 @@ struct AllocateWish {
     let ports: TURNServerShared.PortWish
     let token: UInt64?
     let lifetime: TimeSpan
+    /// Whether the client wants a MOBILITY-TICKET.
+    let wantsTicket: Bool
 
     /// Goes through the checks in the order of the text.
     init(
@@ -27,9 +39,9 @@ struct AllocateWish {
         client: ClientTuple
     ) throws(Refusal) {
         // RFC 8656 §21.4: no allocation for a client behind such a tunnel.
-        guard !AddressForms.isForbiddenTunnel(client.remote.ip) else { throw Refusal(code: .forbidden) }
+        guard !AddressForms.isForbiddenTunnel(client.remote.ip) else { throw Refusal(.forbidden, "Teredo or 6to4") }
         guard let number = try Self.byte(request, .requestedTransport, of: 4) else {
-            throw Refusal(code: .badRequest)
+            throw Refusal(.badRequest, "REQUESTED-TRANSPORT is missing")
         }
         transport = RelayedTransport(rawValue: number)
         switch transport {
@@ -38,29 +50,49 @@ struct AllocateWish {
             // RFC 6062 §5.1: a stream to the client, and nothing that only datagrams have.
             guard client.transport.isStream, !request.contains(.evenPort), !request.contains(.dontFragment),
                 !request.contains(.reservationToken)
-            else { throw Refusal(code: .badRequest) }
-        default: throw Refusal(code: .unsupportedTransportProtocol)
+            else { throw Refusal(.badRequest, "TCP relays need a TCP client and no UDP options") }
+        default: throw Refusal(.unsupportedTransportProtocol)
         }
         let evenPort = try Self.byte(request, .evenPort, of: 1)
         let requested = try Self.byte(request, .requestedAddressFamily, of: 4)
         let additional = try Self.byte(request, .additionalAddressFamily, of: 4)
         lifetime = try Self.lifetime(request, configuration.lifetimes)
+        wantsTicket = try Self.wantsTicket(request, configuration, transport)
         if let token = try Self.token(request) {
-            guard evenPort == nil, requested == nil, additional == nil else { throw Refusal(code: .badRequest) }
+            guard evenPort == nil, requested == nil, additional == nil else {
+                throw Refusal(.badRequest, "RESERVATION-TOKEN goes with no other wish")
+            }
             (self.token, families, ports) = (token, [], .any)
             return
         }
         token = nil
-        guard requested == nil || additional == nil else { throw Refusal(code: .badRequest) }
+        guard requested == nil || additional == nil else {
+            throw Refusal(.badRequest, "REQUESTED- or ADDITIONAL-ADDRESS-FAMILY, not both")
+        }
         let wantsNext = evenPort.map { $0 & 0x80 != 0 } ?? false
         ports = wantsNext ? .evenWithNext : evenPort != nil ? .even : .any
         if let additional {
             // 0x02 is the only value there is, and a pair of ports cannot be had for two families.
-            guard additional == 2, !wantsNext else { throw Refusal(code: .badRequest) }
+            guard additional == 2 else { throw Refusal(.badRequest, "ADDITIONAL-ADDRESS-FAMILY must be IPv6") }
+            guard !wantsNext else { throw Refusal(.badRequest, "no pair of ports for two families") }
             families = [.ipv4, .ipv6]
             return
         }
         families = [try Self.family(requested, configuration, shared, client)]
+    }
+
+    /// An empty MOBILITY-TICKET asks for one (RFC 8016 §3.1.2).
+    ///
+    /// Departure: not for relayed TCP addresses, whose connections end with the control connection (RFC 6062 §5.1).
+    private static func wantsTicket(
+        _ request: borrowing STUNMessageView,
+        _ configuration: TURNServerConfiguration,
+        _ transport: RelayedTransport
+    ) throws(Refusal) -> Bool {
+        guard let ticket = request.value(.mobilityTicket) else { return false }
+        guard ticket.count == 0 else { throw Refusal(.badRequest, "MOBILITY-TICKET must be empty") }
+        guard configuration.allowsMobility, transport == .udp else { throw Refusal(.mobilityForbidden) }
+        return true
     }
 
     private static func family(
@@ -76,9 +108,9 @@ struct AllocateWish {
         case nil:
             let own = client.remote.family
             family = configuration.followsClientFamily && shared.hasFamily(own) ? own : .ipv4
-        default: throw Refusal(code: .addressFamilyNotSupported)
+        default: throw Refusal(.addressFamilyNotSupported)
         }
-        guard shared.hasFamily(family) else { throw Refusal(code: .addressFamilyNotSupported) }
+        guard shared.hasFamily(family) else { throw Refusal(.addressFamilyNotSupported) }
         return family
     }
 
@@ -96,7 +128,7 @@ struct AllocateWish {
         do {
             return try request.value(.lifetime, byteCount: 4)?.bigEndianUInt32(at: 0)
         } catch {
-            throw Refusal(code: .badRequest)
+            throw Refusal(error)
         }
     }
 
@@ -109,7 +141,7 @@ struct AllocateWish {
         do {
             return try request.value(type, byteCount: count)?[0]
         } catch {
-            throw Refusal(code: .badRequest)
+            throw Refusal(error)
         }
     }
 
@@ -117,7 +149,7 @@ struct AllocateWish {
         do {
             return try request.value(.reservationToken, byteCount: 8)?.bigEndianUInt64(at: 0)
         } catch {
-            throw Refusal(code: .badRequest)
+            throw Refusal(error)
         }
     }
 }

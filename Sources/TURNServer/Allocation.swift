@@ -5,7 +5,7 @@ import TURN
 
 /// The state of one allocation, single or dual (RFC 8656 §6), from the accepted request until its end.
 struct Allocation {
-    let client: ClientTuple
+    var client: ClientTuple
     let account: Account
     /// Of the Allocate request that made it: the same request again gets the same answer (turn 94).
     let transactionID: TransactionID
@@ -21,6 +21,10 @@ struct Allocation {
     var connections: [SlotHandle] = []
     var traffic = RelayedTraffic()
     var bandwidth: TokenBucket?
+    /// What it shares with other allocations of its user on this shard, if users are limited.
+    var userBytes: SlotHandle?
+    /// How fast new peers may be added.
+    var newPeers: TokenBucket?
     var reservationToken: UInt64?
 
     /// When the first of its relayed addresses expires; `nil` while it waits for its sockets.
@@ -44,6 +48,8 @@ struct PendingAllocate {
     let responder: Responder
     let lifetime: TimeSpan
     let wish: TURNServerShared.PortWish
+    /// Whether the client wants to move (RFC 8016).
+    let wantsTicket: Bool
     /// How many other ports may still be tried.
     var attempts: Int
 }

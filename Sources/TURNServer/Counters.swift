@@ -6,6 +6,7 @@ struct Counters {
     private var drops = DropCounters<TURNServerDrop>()
     var traffic = RelayedTraffic()
     var allocationsCreated: UInt64 = 0
+    var moves: UInt64 = 0
     var successes: UInt64 = 0
     private var requests = [UInt64](repeating: 0, count: Self.methods.count)
     private var errors = [UInt64](repeating: 0, count: Self.codes.count)
@@ -14,7 +15,8 @@ struct Counters {
         .binding, .allocate, .refresh, .createPermission, .channelBind, .connect, .connectionBind,
     ]
     private static let codes: [ErrorCode] = [
-        .tryAlternate, .badRequest, .unauthenticated, .forbidden, .unknownAttribute, .allocationMismatch, .staleNonce,
+        .tryAlternate, .badRequest, .unauthenticated, .forbidden, .mobilityForbidden, .unknownAttribute,
+        .allocationMismatch, .staleNonce,
         .addressFamilyNotSupported, .wrongCredentials, .unsupportedTransportProtocol, .peerAddressFamilyMismatch,
         .connectionAlreadyExists, .connectionTimeoutOrFailure, .allocationQuotaReached, .insufficientCapacity,
     ]

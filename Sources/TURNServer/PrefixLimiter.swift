@@ -6,7 +6,7 @@ import NetTypes
 /// Four buckets share a set. A new prefix takes the fullest bucket of its set and inherits its tokens: an idle prefix
 /// leaves a full bucket behind, so ordinary newcomers start full, while a flood from more prefixes than the table has
 /// places drains the sets and is limited as a whole.
-struct PrefixLimiter {
+struct PrefixLimiter: Sendable {
     private struct Bucket {
         var key: UInt64 = 0
         var tokens: Double
@@ -31,8 +31,10 @@ struct PrefixLimiter {
     }
 
     /// Takes a token from the bucket of the address's prefix, or returns `false` if it is empty.
-    mutating func take(_ address: IPAddress, at now: Instant) -> Bool {
-        let key = Self.key(address)
+    mutating func take(_ address: IPAddress, at now: Instant) -> Bool { take(key: Self.key(address), at: now) }
+
+    /// The same for whatever else has a key of 64 bits.
+    mutating func take(key: UInt64, at now: Instant) -> Bool {
         let first = firstIndex(key)
         var chosen = first
         for index in first..<first &+ Self.ways {
@@ -50,8 +52,9 @@ struct PrefixLimiter {
     }
 
     /// Gives back a token that was taken for something that has turned out well.
-    mutating func giveBack(_ address: IPAddress) {
-        let key = Self.key(address)
+    mutating func giveBack(_ address: IPAddress) { giveBack(key: Self.key(address)) }
+
+    mutating func giveBack(key: UInt64) {
         let first = firstIndex(key)
         for index in first..<first &+ Self.ways where buckets[index].key == key {
             buckets[index].tokens = min(burst, buckets[index].tokens + 1)

@@ -10,6 +10,8 @@ struct Responder {
     var protection = MessageProtection.none
     /// A FINGERPRINT in the request gets one in the response (turn 39).
     let fingerprint: Bool
+    /// How long the request was.
+    let requestByteCount: Int
 
     /// The same response, to and from elsewhere.
     func answering(to client: ClientTuple) -> Self {
@@ -18,10 +20,29 @@ struct Responder {
         return responder
     }
 
+    /// Whether an error may say that much: nobody who is not known gets a longer answer than the question was.
+    func hasRoom(forReason reason: String) -> Bool {
+        // Header, ERROR-CODE, the phrase with its padding, FINGERPRINT.
+        isAuthenticated || 28 + (reason.utf8.count + 3) & ~3 + (fingerprint ? 8 : 0) <= requestByteCount
+    }
+
     var isAuthenticated: Bool {
         switch protection {
         case .none: false
         case .sha1, .sha256, .both: true
+        }
+    }
+}
+
+extension STUNError {
+    /// What a client's programmer should know, in a few words.
+    var reason: String {
+        switch self {
+        case .malformedAttribute(let type): "\(type) is malformed"
+        case .unknownAddressFamily(let type, _): "\(type) has an unknown family"
+        case .truncatedHeader, .notSTUN, .badMagicCookie, .unalignedLength, .lengthMismatch, .attributeExceedsMessage,
+            .messageFull:
+            ""
         }
     }
 }
@@ -46,17 +67,21 @@ extension TURNServerEngine {
         if written { counters.successes &+= 1 } else { counters.countDrop(.outboxFull) }
     }
 
-    /// Writes an error response without reason phrase: a program reads it, and it must stay small.
+    /// Writes an error response; `reason` tells a person what the code does not.
+    ///
+    /// An answer to somebody unknown must stay small: there it stands only if the answer is no longer than the request.
     mutating func fail(
         _ responder: Responder,
         _ code: ErrorCode,
+        _ reason: String = "",
         unknown: AttributeTypeList? = nil,
         _ body: (inout STUNMessageBuilder, inout OutputSpan<UInt8>) -> Void = { _, _ in }
     ) {
         let software = software(for: responder)
+        let reason = responder.hasRoom(forReason: reason) ? reason : ""
         let written = outbox.append(to: responder.client, room: Self.responseRoom) { output in
             var builder = STUNMessageBuilder(responder.method, .error, responder.transactionID, into: &output)
-            builder.append(code, into: &output)
+            builder.append(code, reason: reason, into: &output)
             if let unknown { builder.append(unknownAttributes: unknown, into: &output) }
             body(&builder, &output)
             if let software { builder.append(.software, software, into: &output) }

@@ -8,9 +8,9 @@ public enum ClientDisposition: Equatable, Sendable {
     case ignored(TURNServerDrop)
     /// Its payload goes to a peer, now.
     case relay(RelayTransmit)
-    /// The stream belongs with the shard of this number, which is to have it, and this message first of all.
+    /// The message belongs with the shard of this number, and so does the stream that it has come in.
     ///
-    /// Only for ConnectionBind requests: the peer's connection is there.
+    /// A stream goes there with this message first of all; a datagram goes to that shard's `receiveForwarded`.
     case handOver(shard: Int)
 }
 

@@ -34,6 +34,10 @@ public struct TURNServerConfiguration: Sendable {
     ///
     /// Off by default: browsers do not use them, and they let a user connect to any TCP service that the gate admits.
     public var relaysTCP = false
+    /// Whether allocations may follow their clients to other addresses (RFC 8016); if not, who asks for it gets 405.
+    ///
+    /// Off by default: a mobile client whose connection ends holds its allocation until that expires.
+    public var allowsMobility = false
     /// Whether an Allocate request that names no address family gets one of the client's own.
     ///
     /// Departure: RFC 8656 §7.2 wants IPv4 then. Browsers never name a family, so IPv6-only hosts need this; off by default.
@@ -94,7 +98,7 @@ public struct TURNServerLimits: Sendable {
     public var connectionsPerAllocation = 64
     /// TCP connections with peers of one shard (508).
     public var connections = 10_000
-    /// TCP connections to peers that may fail or be under way, for the clients of one /32 or /64 (508).
+    /// TCP connections to peers that may fail or be under way, for the clients of one /32 or /64, and for one user (508).
     ///
     /// Each Connect request takes a unit, which a success gives back: what is left is the pace of a port scan.
     public var failedConnects = RateLimit(perSecond: 0.5, burst: 60)
@@ -102,6 +106,14 @@ public struct TURNServerLimits: Sendable {
     ///
     /// It also bounds what two servers can do whose relays were bound to each other (RFC 8656 §21.1.7).
     public var bytesPerSecondPerAllocation: UInt64?
+    /// Bytes of payload that all allocations of one user relay in each second, over all shards; `nil` for no limit.
+    public var bytesPerSecondPerUser: UInt64?
+    /// Bytes of payload that the server relays in each second, over all shards; `nil` for no limit.
+    public var bytesPerSecond: UInt64?
+    /// New peer addresses of one allocation, by permission or channel (508); `nil` for no limit.
+    ///
+    /// A call has a few dozen candidates at once and hardly any later; a scan of a network has nothing else.
+    public var newPeers: RateLimit? = RateLimit(perSecond: 5, burst: 100)
     /// Answers to unauthenticated TURN requests from one /32 or /64.
     ///
     /// One address may hide a whole office.

@@ -44,6 +44,10 @@ public enum TURNServerDrop: String, DropReason {
     case payloadTooLarge
     /// The allocation has relayed as many bytes as it may for now.
     case bandwidthLimit
+    /// The user's allocations have relayed as many bytes as they may for now.
+    case userBandwidthLimit
+    /// The server has relayed as many bytes as it may for now.
+    case totalBandwidthLimit
     /// A datagram on a relay that has been closed.
     case unknownRelay
     /// The driver's buffer has no room for the header in front of the payload.

@@ -9,7 +9,7 @@ extension TURNServerEngine {
         _ request: borrowing STUNMessageView,
         _ context: RequestContext
     ) -> ClientDisposition {
-        if let handle = clients[context.client] {
+        if let handle = allocation(of: context.client) {
             let isRepeated = allocations.read(handle) {
                 $0.transactionID == request.transactionID
                     && $0.account.credentials.username == context.account.credentials.username
@@ -26,7 +26,7 @@ extension TURNServerEngine {
         do {
             wish = try AllocateWish(request, configuration, shared, client: context.client)
         } catch {
-            fail(context.responder, error.code)
+            fail(context.responder, error.code, error.reason)
             return .accepted
         }
         // A reserved port is here and nowhere else.
@@ -75,17 +75,23 @@ extension TURNServerEngine {
             created: now,
             transport: wish.transport,
             relays: relays,
-            bandwidth: bandwidth(at: now)
+            bandwidth: bandwidth(at: now),
+            newPeers: configuration.limits.newPeers.map {
+                TokenBucket(ratePerSecond: $0.perSecond, burst: $0.burst, at: now)
+            }
         )
         guard relays.isOpening, let handle = allocations.insert(allocation) else {
             for _ in 0..<units { shared.release(user) }
             return .insufficientCapacity
         }
+        if let bytes = joinUserBytes(user, at: now) { _ = allocations.update(handle) { $0.userBytes = bytes } }
         clients.insert(handle, for: context.client)
+        if isForwarded { shared.forwarded.register(context.client, at: shard) }
         pending[handle] = PendingAllocate(
             responder: context.responder,
             lifetime: wish.lifetime,
             wish: wish.ports,
+            wantsTicket: wish.wantsTicket,
             attempts: configuration.limits.portAttempts
         )
         for family in AddressFamily.allCases { requestSocket(handle, family, relays[family], wish.transport) }
@@ -180,6 +186,7 @@ extension TURNServerEngine {
             allocation.relayed = relays.allOpen.map(\.external)
         }
         self.pending[handle] = nil
+        if pending.wantsTicket { giveTicket(to: handle) }
         setTimer(of: handle)
         counters.allocationsCreated &+= 1
         if let summary = allocations.read(handle, { $0.summary(at: now) }) {
@@ -192,6 +199,7 @@ extension TURNServerEngine {
     private mutating func confirm(_ handle: SlotHandle, _ responder: Responder, at now: Instant) {
         guard let (relays, token) = allocations.read(handle, { ($0.relays, $0.reservationToken) }) else { return }
         let expires = relays.allOpen.map(\.expires).min() ?? now
+        let ticket = mobile[handle]?.ticket
         succeed(responder) { builder, output in
             for family in AddressFamily.allCases {
                 guard let relay = relays[family].open else { continue }
@@ -200,6 +208,7 @@ extension TURNServerEngine {
             builder.append(.lifetime, UInt32(clamping: (expires - now).seconds), into: &output)
             builder.append(.xorMappedAddress, xored: responder.client.remote, into: &output)
             if let token { builder.append(.reservationToken, token, into: &output) }
+            if let ticket { builder.append(.mobilityTicket, ticket.span, into: &output) }
             for family in AddressFamily.allCases {
                 guard let code = relays[family].failure else { continue }
                 builder.append(.addressErrorCode, family: family, code, "", into: &output)

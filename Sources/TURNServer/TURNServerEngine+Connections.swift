@@ -14,12 +14,16 @@ extension TURNServerEngine {
     mutating func connect(_ request: borrowing STUNMessageView, _ handle: SlotHandle, _ context: RequestContext) {
         let address: SocketAddress
         do {
-            guard let peer = try request.xorPeerAddress(), peer.port != 0,
-                allocations.read(handle, { $0.transport }) == .tcp
-            else { return fail(context.responder, .badRequest) }
+            guard let peer = try request.xorPeerAddress() else {
+                return fail(context.responder, .badRequest, Self.missingPeer)
+            }
+            guard peer.port != 0 else { return fail(context.responder, .badRequest, Self.portZero) }
+            guard allocations.read(handle, { $0.transport }) == .tcp else {
+                return fail(context.responder, .badRequest, "the relayed address is not TCP")
+            }
             address = peer
         } catch {
-            return fail(context.responder, .badRequest)
+            return fail(context.responder, .badRequest, error.reason)
         }
         let presented = gate.presented(address)
         guard !isConnected(handle, presented) else { return fail(context.responder, .connectionAlreadyExists) }
@@ -30,9 +34,16 @@ extension TURNServerEngine {
         guard let peer = admit(address), presented != relay.external,
             !peer.isOwnRelay || shared.isLiveRelay(presented, .tcp)
         else { return fail(context.responder, .forbidden) }
-        guard hasRoomForConnection(handle), connects.take(context.client.remote.ip, at: context.now),
-            let connection = insert(presented, of: handle, .connecting(context.responder))
-        else { return fail(context.responder, .insufficientCapacity) }
+        guard hasRoomForConnection(handle) else {
+            return fail(context.responder, .insufficientCapacity, "too many connections")
+        }
+        guard takeConnect(context) else {
+            return fail(context.responder, .insufficientCapacity, "too many failed connections")
+        }
+        guard let connection = insert(presented, of: handle, .connecting(context.responder)) else {
+            giveBackConnect(handle, context.client)
+            return fail(context.responder, .insufficientCapacity, "too many connections")
+        }
         connections.setDeadline(connection, context.now + Self.connectTime)
         let local = SocketAddress(shared.address(of: relay.lease).local, port: relay.lease.port)
         events.append(
@@ -53,7 +64,7 @@ extension TURNServerEngine {
         guard let connection = connections[id.handle], case .connecting(let responder) = connection.state else {
             return
         }
-        connects.giveBack(responder.client.remote.ip)
+        giveBackConnect(connection.allocation, responder.client)
         connections.setState(id.handle, .waiting)
         connections.setDeadline(id.handle, now + Self.bindTime)
         succeed(responder) { $0.append(.connectionID, connection.number, into: &$1) }
@@ -66,6 +77,20 @@ extension TURNServerEngine {
         }
         forget(id.handle)
         fail(responder, .connectionTimeoutOrFailure)
+    }
+
+    // A user may have many addresses, and an address many users: both have a budget.
+
+    private mutating func takeConnect(_ context: RequestContext) -> Bool {
+        guard connects.take(context.client.remote.ip, at: context.now) else { return false }
+        if shared.takeConnect(of: context.account.user, at: context.now) { return true }
+        connects.giveBack(context.client.remote.ip)
+        return false
+    }
+
+    private mutating func giveBackConnect(_ handle: SlotHandle, _ client: ClientTuple) {
+        connects.giveBack(client.remote.ip)
+        if let user = allocations.read(handle, { $0.account.user }) { shared.giveBackConnect(of: user) }
     }
 
     // MARK: Connections of peers
@@ -116,7 +141,7 @@ extension TURNServerEngine {
 
     /// The shard that has the connection which a request names, if that is another one.
     func otherShard(for request: borrowing STUNMessageView, from client: ClientTuple) -> Int? {
-        guard client.transport.isStream, clients[client] == nil, let number = try? request.connectionID() else {
+        guard client.transport.isStream, allocation(of: client) == nil, let number = try? request.connectionID() else {
             return nil
         }
         let owner = PeerConnections.shard(of: number)
@@ -135,10 +160,10 @@ extension TURNServerEngine {
 
     mutating func bindConnection(_ request: borrowing STUNMessageView, _ context: RequestContext) {
         // A stream that has an allocation is a control connection: STUN goes on there.
-        guard context.client.transport.isStream, clients[context.client] == nil,
+        guard context.client.transport.isStream, allocation(of: context.client) == nil,
             let number = try? request.connectionID(), let handle = connections.handle(number),
             let connection = connections[handle], case .waiting = connection.state
-        else { return fail(context.responder, .badRequest) }
+        else { return fail(context.responder, .badRequest, "CONNECTION-ID waits for no such stream") }
         let owner = allocations.read(connection.allocation) { $0.account.credentials.username }
         guard owner == context.account.credentials.username else { return fail(context.responder, .wrongCredentials) }
         connections.setState(handle, .joined)
@@ -162,7 +187,7 @@ extension TURNServerEngine {
             allocation.traffic.countStream(toPeer: toPeer, toClient: toClient)
             return allocation.bandwidth?.takeOnCredit(Double(toPeer + toClient), at: now) ?? .zero
         }
-        return now + (pause ?? .zero)
+        return now + max(pause ?? .zero, spendOnCredit(toPeer + toClient, of: handle, at: now))
     }
 
     /// Tells that a connection with a peer is over, whoever has ended it.

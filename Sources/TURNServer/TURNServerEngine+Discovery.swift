@@ -33,12 +33,12 @@ extension TURNServerEngine {
             change = try request.changeRequest() ?? ChangeRequest(ip: false, port: false)
             port = try request.responsePort()
         } catch {
-            fail(responder, .badRequest)
+            fail(responder, .badRequest, error.reason)
             return .accepted
         }
         let padding = request.value(.padding)?.count
         guard port == nil || padding == nil, port != 0 else {
-            fail(responder, .badRequest)
+            fail(responder, .badRequest, "RESPONSE-PORT")
             return .accepted
         }
         // Such answers find their way through firewalls that ordinary ones do not: they have a limit of their own.

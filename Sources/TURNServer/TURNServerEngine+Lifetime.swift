@@ -7,7 +7,8 @@ extension TURNServerEngine {
     mutating func refresh(
         _ request: borrowing STUNMessageView,
         _ handle: SlotHandle,
-        _ context: RequestContext
+        _ context: RequestContext,
+        isMove: Bool = false
     ) {
         if deletes.contains(request.transactionID, from: context.client, at: context.now) {
             // One half of a dual allocation is gone already (turn 94).
@@ -20,7 +21,7 @@ extension TURNServerEngine {
             let isDelete = try AllocateWish.seconds(request) == 0
             lifetime = isDelete ? .zero : try AllocateWish.lifetime(request, configuration.lifetimes)
         } catch {
-            return fail(context.responder, error.code)
+            return fail(context.responder, error.code, error.reason)
         }
         if lifetime == .zero {
             deletes.note(request.transactionID, from: context.client, at: context.now)
@@ -36,7 +37,11 @@ extension TURNServerEngine {
             }
         }
         settle(handle, .deleted, at: context.now)
-        succeed(context.responder) { $0.append(.lifetime, UInt32(clamping: lifetime.seconds), into: &$1) }
+        let ticket = isMove && allocations.contains(handle) ? move(handle, to: context.client, at: context.now) : nil
+        succeed(context.responder) { builder, output in
+            builder.append(.lifetime, UInt32(clamping: lifetime.seconds), into: &output)
+            if let ticket { builder.append(.mobilityTicket, ticket.span, into: &output) }
+        }
     }
 
     /// The relayed addresses that a Refresh is for: all, or the one of REQUESTED-ADDRESS-FAMILY (turn 117).
@@ -49,7 +54,7 @@ extension TURNServerEngine {
         }
         guard let number = try AllocateWish.byte(request, .requestedAddressFamily, of: 4) else { return open }
         let family: AddressFamily? = number == 1 ? .ipv4 : number == 2 ? .ipv6 : nil
-        guard let family, open.contains(family) else { throw .init(code: .peerAddressFamilyMismatch) }
+        guard let family, open.contains(family) else { throw .init(.peerAddressFamilyMismatch) }
         return [family]
     }
 
@@ -109,7 +114,10 @@ extension TURNServerEngine {
             closeConnections(of: handle, family)
         }
         guard let allocation = allocations.remove(handle) else { return }
-        clients.remove(allocation.client)
+        if clients[allocation.client] == handle { clients.remove(allocation.client) }
+        shared.forwarded.forget(allocation.client, of: shard)
+        endMobility(of: handle)
+        leaveUserBytes(allocation.userBytes)
         dropStaleTimers()
         let pending = pending.removeValue(forKey: handle)
         for slot in [allocation.relays.ipv4, allocation.relays.ipv6] {

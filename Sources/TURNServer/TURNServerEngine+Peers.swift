@@ -16,10 +16,10 @@ extension TURNServerEngine {
         var addresses: [SocketAddress] = []
         do {
             guard try request.forEachPeerAddress({ addresses.append($0) }) > 0 else {
-                return fail(context.responder, .badRequest)
+                return fail(context.responder, .badRequest, Self.missingPeer)
             }
         } catch {
-            return fail(context.responder, .badRequest)
+            return fail(context.responder, .badRequest, error.reason)
         }
         // All or nothing: whatever is wrong with one address, none is installed (turn 121, 124).
         for address in addresses where !hasFamily(address.family, handle) {
@@ -36,9 +36,15 @@ extension TURNServerEngine {
         guard hasRoom(for: peers, handle, at: context.now) else {
             return fail(context.responder, .insufficientCapacity)
         }
+        guard takeNewPeers(peers, handle, at: context.now) else {
+            return fail(context.responder, .insufficientCapacity, "too many new peers")
+        }
         for peer in peers { permit(peer, handle, context) }
         succeed(context.responder) { _, _ in }
     }
+
+    static let missingPeer = "XOR-PEER-ADDRESS is missing"
+    static let portZero = "XOR-PEER-ADDRESS has port 0"
 
     private func channelNumber(_ number: UInt16) -> ChannelNumber? {
         configuration.acceptsLegacyChannels ? ChannelNumber(legacyRawValue: number) : ChannelNumber(rawValue: number)
@@ -52,23 +58,32 @@ extension TURNServerEngine {
         let channel: ChannelNumber
         let address: SocketAddress
         do {
-            guard let number = try request.channelNumber(), let found = channelNumber(number),
-                let peer = try request.xorPeerAddress(), peer.port != 0
-            else { return fail(context.responder, .badRequest) }
+            guard let number = try request.channelNumber() else {
+                return fail(context.responder, .badRequest, "CHANNEL-NUMBER is missing")
+            }
+            guard let found = channelNumber(number) else {
+                return fail(context.responder, .badRequest, "channels are 0x4000 to 0x4FFF (RFC 8656)")
+            }
+            guard let peer = try request.xorPeerAddress() else {
+                return fail(context.responder, .badRequest, Self.missingPeer)
+            }
+            guard peer.port != 0 else { return fail(context.responder, .badRequest, Self.portZero) }
             (channel, address) = (found, peer)
         } catch {
-            return fail(context.responder, .badRequest)
+            return fail(context.responder, .badRequest, error.reason)
         }
         // RFC 6062 knows no channels (turn 173).
-        guard allocations.read(handle, { $0.transport }) == .udp else { return fail(context.responder, .badRequest) }
+        guard allocations.read(handle, { $0.transport }) == .udp else {
+            return fail(context.responder, .badRequest, "no channels for TCP relays")
+        }
         let number = channel.rawValue
         let presented = gate.presented(address)
         let now = context.now
         if let bound = peers.channel(handle.index, number, at: now), bound.peer != presented {
-            return fail(context.responder, .badRequest)
+            return fail(context.responder, .badRequest, "the channel has another peer")
         }
         if let other = peers.channelNumber(handle.index, presented, at: now), other != number {
-            return fail(context.responder, .badRequest)
+            return fail(context.responder, .badRequest, "the peer has another channel")
         }
         guard hasFamily(address.family, handle) else { return fail(context.responder, .peerAddressFamilyMismatch) }
         // A port of our own that is no relay is as closed as the rest of this host.
@@ -77,6 +92,9 @@ extension TURNServerEngine {
         }
         guard hasRoom(for: [peer], handle, at: now), hasRoom(forChannel: number, handle, at: now) else {
             return fail(context.responder, .insufficientCapacity)
+        }
+        guard takeNewPeers([peer], handle, at: now) else {
+            return fail(context.responder, .insufficientCapacity, "too many new peers")
         }
         permit(peer, handle, context)
         bind(number, peer, handle, at: now)
@@ -135,9 +153,18 @@ extension TURNServerEngine {
 
     private mutating func hasRoom(for peers: [Peer], _ handle: SlotHandle, at now: Instant) -> Bool {
         let held = removeExpiredPermissions(of: handle, at: now)
-        var new = 0
-        for peer in peers where self.peers.permission(handle.index, peer.address.ip, at: now) == nil { new += 1 }
-        return held + new <= configuration.limits.permissionsPerAllocation
+        return held + newCount(of: peers, handle, at: now) <= configuration.limits.permissionsPerAllocation
+    }
+
+    private func newCount(of peers: [Peer], _ handle: SlotHandle, at now: Instant) -> Int {
+        peers.count { self.peers.permission(handle.index, $0.address.ip, at: now) == nil }
+    }
+
+    /// Takes what these peers cost of the pace at which new ones may be added: all of it, or nothing.
+    private mutating func takeNewPeers(_ peers: [Peer], _ handle: SlotHandle, at now: Instant) -> Bool {
+        let count = newCount(of: peers, handle, at: now)
+        guard count > 0 else { return true }
+        return (allocations.update(handle) { $0.newPeers?.take(Double(count), at: now) } ?? nil) != false
     }
 
     private mutating func hasRoom(forChannel number: UInt16, _ handle: SlotHandle, at now: Instant) -> Bool {

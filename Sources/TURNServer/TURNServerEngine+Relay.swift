@@ -16,7 +16,13 @@ extension TURNServerEngine {
         let length = Int(message.bigEndianUInt16(at: 2))
         // Padding may follow, over UDP as well (RFC 8656 §12.5).
         guard message.count >= 4 &+ length else { return ignore(.truncatedChannelData) }
-        guard let handle = clients[client] else { return ignore(.noAllocation) }
+        guard let handle = clients[client] else {
+            switch claim(strayOf: client, at: now) {
+            case .moved: return receiveChannelData(message, from: client, at: now)
+            case .otherShard(let shard): return .handOver(shard: shard)
+            case .stranger: return ignore(.noAllocation)
+            }
+        }
         let number = message.bigEndianUInt16(at: 0)
         guard let channel = peers.channel(handle.index, number, at: now) else { return ignore(.unboundChannel) }
         if channel.isOwnRelay, !shared.isLiveRelay(channel.peer) { return ignore(.deadRelay) }
@@ -39,11 +45,12 @@ extension TURNServerEngine {
             }
             guard allocation.transport == .udp else { return .drop(.wrongTransport) }
             guard allocation.spend(payload.count, at: now) else { return .drop(.bandwidthLimit) }
-            allocation.traffic.countToPeer(payload.count)
             return .token(relay.token)
         }
         switch outcome {
         case .token(let token):
+            if let limit = exceedsBandwidth(payload.count, of: handle, at: now) { return ignore(limit) }
+            _ = allocations.update(handle) { $0.traffic.countToPeer(payload.count) }
             counters.traffic.countToPeer(payload.count)
             return .relay(
                 RelayTransmit(token: token, destination: destination, payload: payload, dontFragment: dontFragment)
@@ -97,6 +104,7 @@ extension TURNServerEngine {
             guard client.transport.isStream || frame.count <= Self.maximumUDPPayload else {
                 return drop(.payloadTooLarge)
             }
+            if let limit = exceedsBandwidth(payload.count, of: handle, at: now) { return drop(limit) }
             _ = allocations.update(handle) { $0.traffic.countToClient(payload.count) }
             counters.traffic.countToClient(payload.count)
             return .deliver(to: client, bytes: frame)

@@ -37,7 +37,8 @@ extension TURNServerEngine {
             client: client,
             method: method,
             transactionID: request.transactionID,
-            fingerprint: request.contains(.fingerprint)
+            fingerprint: request.contains(.fingerprint),
+            requestByteCount: request.bytes.count
         )
         switch method {
         case .binding: return receiveBinding(request, responder, at: now)
@@ -47,8 +48,11 @@ extension TURNServerEngine {
             if let shard = otherShard(for: request, from: client) { return .handOver(shard: shard) }
         default: return ignore(.unsupportedMethod)
         }
-        let handle = clients[client]
-        let holder = (handle ?? allocationOfConnection(in: request)).flatMap { allocations.read($0) { $0.account } }
+        let handle = allocation(of: client)
+        if handle == nil, let shard = otherShard(forMoved: request, from: client) { return .handOver(shard: shard) }
+        let holder = (handle ?? allocationOfConnection(in: request) ?? allocationOfTicket(in: request)).flatMap {
+            allocations.read($0) { $0.account }
+        }
         let isRepeated = handle.flatMap { allocations.read($0) { $0.transactionID } } == request.transactionID
         switch authenticate(request, from: client, holder: holder, isRepeated: isRepeated) {
         case .challenge(let code, let isFailure):
@@ -57,7 +61,7 @@ extension TURNServerEngine {
             challenge(responder, code)
         case .malformed:
             guard unauthenticated.take(client.remote.ip, at: now) else { return ignore(.unauthenticatedRateLimit) }
-            fail(responder, .badRequest)
+            fail(responder, .badRequest, Self.credentialFault(in: request))
         case .authenticated(let account, let protection):
             var responder = responder
             responder.protection = protection
@@ -67,6 +71,14 @@ extension TURNServerEngine {
             )
         }
         return .accepted
+    }
+
+    /// Which part of the credentials is not there, or not as it was offered.
+    private static func credentialFault(in request: borrowing STUNMessageView) -> String {
+        if !request.contains(.username), !request.contains(.userhash) { return "USERNAME is missing" }
+        if !request.contains(.realm) { return "REALM is missing" }
+        if !request.contains(.nonce) { return "NONCE is missing" }
+        return "bad USERNAME or PASSWORD-ALGORITHM(S)"
     }
 
     /// Carries out a request whose sender is known.
@@ -84,7 +96,11 @@ extension TURNServerEngine {
             bindConnection(request, context)
             return .accepted
         }
-        guard let handle = clients[context.client],
+        guard request.method != .refresh || !request.contains(.mobilityTicket) else {
+            resume(request, context)
+            return .accepted
+        }
+        guard let handle = allocation(of: context.client),
             let (holder, isPending) = allocations.read(handle, { ($0.account, $0.relays.isOpening) }), !isPending
         else {
             mismatch(request, context)
@@ -104,7 +120,7 @@ extension TURNServerEngine {
     }
 
     /// Answers a request for which there is no allocation: 437, but a repeated delete has succeeded.
-    private mutating func mismatch(_ request: borrowing STUNMessageView, _ context: RequestContext) {
+    mutating func mismatch(_ request: borrowing STUNMessageView, _ context: RequestContext) {
         guard request.method == .refresh,
             deletes.contains(request.transactionID, from: context.client, at: context.now)
         else { return fail(context.responder, .allocationMismatch) }
@@ -151,7 +167,13 @@ extension TURNServerEngine {
         from client: ClientTuple,
         at now: Instant
     ) -> ClientDisposition {
-        guard let handle = clients[client] else { return ignore(.noAllocation) }
+        guard let handle = clients[client] else {
+            switch claim(strayOf: client, at: now) {
+            case .moved: return receiveSend(message, from: client, at: now)
+            case .otherShard(let shard): return .handOver(shard: shard)
+            case .stranger: return ignore(.noAllocation)
+            }
+        }
         guard message.unknownRequiredAttributes(known: known).isEmpty, let payload = message.dataRange() else {
             return ignore(.malformedIndication)
         }

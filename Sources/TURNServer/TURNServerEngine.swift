@@ -22,9 +22,19 @@ public struct TURNServerEngine: ~Copyable {
     /// What waits for the driver's answers; apart from the allocations, which stay small and live long.
     var pending: [SlotHandle: PendingAllocate] = [:]
     var clients: FlatTable<ClientTuple, SlotHandle>
+    /// New 5-tuples of clients that move, until they are used for data.
+    var movers: FlatTable<ClientTuple, SlotHandle>
+    var mobile: [SlotHandle: Mobility] = [:]
+    /// Whether the message in hand has come by another shard.
+    var isForwarded = false
     var peers: PeerTables
     /// One deadline or more for each allocation: later ones are found when an earlier one fires.
     var timers = DeadlineQueue<SlotHandle>()
+    /// Whether users, or all together, may relay only so many bytes.
+    let limitsBandwidth: Bool
+    var totalBytes: LeasedBytes?
+    var userBytes: SlotPool<UserBytes>
+    var userBytesByName: [String: SlotHandle] = [:]
     var connections: PeerConnections
     var connects: PrefixLimiter
     /// The shard's number among those of the server, from 0.
@@ -73,7 +83,11 @@ public struct TURNServerEngine: ~Copyable {
         decoyKey = IntegrityKey(entropy.bytes(32).span)
         let limits = configuration.limits
         allocations = SlotPool(limit: limits.allocations)
+        limitsBandwidth = limits.bytesPerSecondPerUser != nil || limits.bytesPerSecond != nil
+        totalBytes = shared.totalBytes.map { LeasedBytes($0) }
+        userBytes = SlotPool(limit: limits.allocations)
         clients = FlatTable(seed: entropy.next())
+        movers = FlatTable(seed: entropy.next())
         peers = PeerTables(seed: entropy.next())
         deletes = RecentDeletes(limit: 1024, seed: entropy.next())
         unauthenticated = PrefixLimiter(
@@ -170,8 +184,11 @@ public struct TURNServerEngine: ~Copyable {
     }
 
     /// Ends the allocation of a stream that is gone (RFC 8656 §6: the 5-tuple is no more).
+    ///
+    /// A mobile one lives until it expires, or its client comes back with the ticket.
     public mutating func connectionClosed(_ client: ClientTuple, at now: Instant) {
-        if let handle = clients[client] { end(handle, .connectionClosed, at: now) }
+        guard let handle = clients[client] else { return moverClosed(client) }
+        if !detach(client, handle, at: now) { end(handle, .connectionClosed, at: now) }
     }
 
     /// Ends all allocations of a user on this shard, as the operator wishes; returns how many there were.
@@ -199,6 +216,7 @@ public struct TURNServerEngine: ~Copyable {
             channels: peers.channelCount,
             peerConnections: connections.count,
             allocationsCreated: counters.allocationsCreated,
+            allocationsMoved: counters.moves,
             traffic: counters.traffic,
             requests: counters.requestCounts,
             errors: counters.errorCounts,

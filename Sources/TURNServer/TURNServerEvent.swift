@@ -23,6 +23,12 @@ public enum TURNServerEvent: Sendable, Equatable {
     case joinPeer(PeerConnectionID, ClientTuple)
     /// Close this connection with a peer; a client's stream that is joined to it ends with what it has to say.
     case closePeer(PeerConnectionID)
+    /// A client that has an allocation elsewhere may now use this 5-tuple too: its stream must be kept.
+    case clientJoined(ClientTuple)
+    /// It may no longer use this one.
+    case clientLeft(ClientTuple)
+    /// An allocation has followed its client from that 5-tuple to the one of the summary (RFC 8016).
+    case allocationMoved(AllocationSummary, from: ClientTuple)
     /// An allocation was made; the client has its success response.
     case allocationCreated(AllocationSummary)
     /// A permission for a new peer address was installed; together with the summaries it says who talked to whom.

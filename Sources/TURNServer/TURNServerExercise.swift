@@ -248,6 +248,7 @@ package struct TURNServerExercise: ~Copyable {
                 let known = connections.remove(id)
                 precondition(known != nil, "closed a connection that is not there")
             case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed: break
+            case .clientJoined, .clientLeft, .allocationMoved: break
             }
         }
         var isEmpty = false

@@ -1,3 +1,4 @@
+import Crypto
 public import NetTypes
 import Synchronization
 import TURN
@@ -13,6 +14,9 @@ public final class TURNServerShared: Sendable {
         var reservations: [UInt64: Reservation] = [:]
         var nextExpiry: Instant?
         var shardCount = 0
+        /// What users may relay; one that has no allocation is kept until what it took is earned.
+        var budgets: [String: ByteBudget] = [:]
+        var connects: PrefixLimiter
         var entropy: Entropy
 
         /// Frees the ports of all reservations that have passed.
@@ -37,6 +41,11 @@ public final class TURNServerShared: Sendable {
     private let live: [LivePorts]
     private let liveTCP: [LivePorts]
     private let reservationTime: TimeSpan
+    /// What all together may relay.
+    let totalBytes: ByteBudget?
+    let tickets: TicketSealer
+    /// Moved clients whose datagrams arrive at another shard than their allocation's.
+    let forwarded = ForwardedClients()
     private let state: Mutex<State>
 
     /// Makes the shared part of a server.
@@ -48,11 +57,16 @@ public final class TURNServerShared: Sendable {
         liveTCP = configuration.relaysTCP ? relays.map { _ in LivePorts() } : []
         reservationTime = configuration.lifetimes.reservation
         let limits = configuration.limits
+        totalBytes = limits.bytesPerSecond.map { ByteBudget(bytesPerSecond: $0) }
+        let places = configuration.relaysTCP ? limits.limitedPrefixes : 1
+        var entropy = entropy
+        tickets = TicketSealer(key: entropy.bytes(32))
         let pool = PortPool(range: configuration.relayPorts, rest: limits.portRest)
         state = Mutex(
             State(
                 ledger: QuotaLedger(perUser: limits.allocationsPerUser, total: limits.allocations),
                 pools: relays.map { _ in pool },
+                connects: PrefixLimiter(limits.failedConnects, places: places, seed: entropy.next()),
                 entropy: entropy
             )
         )
@@ -69,6 +83,9 @@ public final class TURNServerShared: Sendable {
 
     /// How many relay sockets are open.
     public var livePortCount: Int { (live + liveTCP).reduce(0) { $0 + $1.count } }
+
+    /// How many moved clients have their datagrams forwarded between shards.
+    public var forwardedClientCount: Int { forwarded.clientCount }
 
     /// How many ports are held for clients with a token.
     public var reservationCount: Int { state.withLock { $0.reservations.count } }
@@ -95,6 +112,9 @@ extension TURNServerShared {
     }
 
     var shardCount: Int { state.withLock { $0.shardCount } }
+
+    /// Twelve random bytes for the next ticket.
+    func ticketNonce() -> [UInt8] { state.withLock { $0.entropy.bytes(AESGCM.nonceByteCount) } }
 }
 
 // MARK: - Quota
@@ -105,6 +125,31 @@ extension TURNServerShared {
     }
 
     func release(_ user: String) { state.withLock { $0.ledger.release(user) } }
+
+    /// The bytes that all shards together may relay for a user.
+    func budget(of user: String, bytesPerSecond: UInt64, at now: Instant) -> ByteBudget {
+        state.withLock { state in
+            if let known = state.budgets[user] { return known }
+            // A new budget is full, so an old one may go when it is, and not before: else to allocate anew would fill it.
+            if state.budgets.count > 2 * state.ledger.userCount + 64 {
+                let ledger = state.ledger
+                state.budgets = state.budgets.filter { ledger.count(of: $0.key) > 0 || !$0.value.isFull(at: now) }
+            }
+            let budget = ByteBudget(bytesPerSecond: bytesPerSecond)
+            state.budgets[user] = budget
+            return budget
+        }
+    }
+
+    /// Takes a unit of what the user's connections to peers may fail, over all shards.
+    func takeConnect(of user: String, at now: Instant) -> Bool {
+        state.withLock { $0.connects.take(key: Self.key(user), at: now) }
+    }
+
+    func giveBackConnect(of user: String) { state.withLock { $0.connects.giveBack(key: Self.key(user)) } }
+
+    // Seeded for each process: nobody can choose a name that shares another one's budget.
+    private static func key(_ user: String) -> UInt64 { UInt64(bitPattern: Int64(user.hashValue)) }
 }
 
 // MARK: - Ports

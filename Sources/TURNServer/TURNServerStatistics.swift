@@ -10,6 +10,8 @@ public struct TURNServerStatistics: Sendable {
     public let peerConnections: Int
     /// Allocations ever made.
     public let allocationsCreated: UInt64
+    /// How often an allocation has followed its client to another address.
+    public let allocationsMoved: UInt64
     /// What was relayed.
     public let traffic: RelayedTraffic
     /// Requests by method name, each with how many came in, retransmissions included.

@@ -160,6 +160,9 @@ public struct DatagramReceiveBatch: ~Copyable {
     /// The traffic class of a datagram, with the ECN bits lowest; 0 if its socket does not report it.
     public func trafficClass(of index: Int) -> UInt8 { unsafe messages[message(of: index)].traffic_class }
 
+    /// The TTL or hop limit of a datagram as it arrived; 0 if its socket does not report it.
+    public func hopLimit(of index: Int) -> UInt8 { unsafe messages[message(of: index)].hop_limit }
+
     /// Where the payload stands in `packet`.
     public func payloadRange(of index: Int) -> Range<Int> {
         Self.headroom..<Self.headroom + (unsafe Int(places[check(index)].length))

@@ -15,6 +15,8 @@ public struct DatagramRoute: Hashable, Sendable {
     public var source: IPAddress?
     /// The traffic class, with the ECN bits lowest; 0 leaves it to the socket.
     public var trafficClass: UInt8 = 0
+    /// The TTL or hop limit; 0 leaves it to the socket.
+    public var hopLimit: UInt8 = 0
 
     /// Makes a route.
     public init(_ socket: UDPSocketHandle, to destination: SocketAddress, from source: IPAddress? = nil) {
@@ -154,7 +156,7 @@ public struct DatagramSendBatch: ~Copyable {
                 socket_family: route.socket.family.rawValue,
                 is_reference: isReference ? 1 : 0,
                 traffic_class: route.trafficClass,
-                reserved: 0
+                hop_limit: route.hopLimit
             )
         )
         order.append(route.socket.descriptor)

@@ -43,6 +43,8 @@ public struct UDPSocket: ~Copyable, Sendable {
         public var reportsLocalAddress: Bool?
         /// Whether the traffic class, with the ECN bits, of each datagram is told.
         public var reportsTrafficClass = false
+        /// Whether the TTL or hop limit of each datagram is told.
+        public var reportsHopLimit = false
         /// Whether ICMP errors about what was sent are queued for `UDPSocketHandle.nextICMPError`.
         public var reportsErrors = false
         /// Whether an address may be used that the host does not have yet.
@@ -152,6 +154,10 @@ struct OptionSetter {
             if isDual(options) {
                 try set(FLOE_OPTION_RECEIVE_TRAFFIC_CLASS, 1, "the reporting of traffic classes", family: 4)
             }
+        }
+        if options.reportsHopLimit {
+            try set(FLOE_OPTION_RECEIVE_HOP_LIMIT, 1, "the reporting of hop limits")
+            if isDual(options) { try set(FLOE_OPTION_RECEIVE_HOP_LIMIT, 1, "the reporting of hop limits", family: 4) }
         }
         if options.pathMTUDiscovery != .systemDefault {
             try setPathMTU(options.pathMTUDiscovery)

@@ -288,6 +288,31 @@ import Testing
         #expect(classes == [0, 0xB8, 0x02])
     }
 
+    @Test(arguments: [Loopback.v4, Loopback.v6])
+    func `the hop limit travels with a datagram`(address: SocketAddress) throws {
+        var options = UDPSocket.Options()
+        options.reportsHopLimit = true
+        options.reportsTrafficClass = true
+        options.reportsLocalAddress = true
+        let server = try UDPSocket(boundTo: address, options: options)
+        let client = try UDPSocket(boundTo: address)
+        var sends = DatagramSendBatch()
+        var route = DatagramRoute(client.handle, to: server.localAddress, from: address.ip)
+        for value: UInt8 in [1, 37, 255] {
+            route.hopLimit = value
+            route.trafficClass = value & 0xFC
+            _ = sends.enqueue(copying: [1].span, on: route)
+        }
+        sends.flush()
+        var received = DatagramReceiveBatch()
+        try Loopback.receive(3, from: server.handle, into: &received)
+        let hops = (0..<3).map { received.hopLimit(of: $0) }
+        let classes = (0..<3).map { received.trafficClass(of: $0) }
+        let destinations = (0..<3).map { received.destination(of: $0).ip }
+        #expect(hops == [1, 37, 255] && classes == [0, 36, 252])
+        #expect(destinations == Array(repeating: address.ip, count: 3))
+    }
+
     @Test func `a port in use is named in the error, with advice`() throws {
         let socket = try UDPSocket(boundTo: Loopback.v4)
         let port = socket.localAddress.port

@@ -14,6 +14,7 @@ final class RelayClient {
         case peer(SocketAddress)
         case channel(UInt16)
         case data([UInt8])
+        case ticket([UInt8])
     }
 
     /// What comes from peers.
@@ -30,6 +31,7 @@ final class RelayClient {
         let relayed: SocketAddress?
         let lifetime: UInt32?
         let nonce: [UInt8]
+        let ticket: [UInt8]?
     }
 
     let wire: any Wire
@@ -151,7 +153,8 @@ final class RelayClient {
             mapped: try view.xorAddress(.xorMappedAddress),
             relayed: try view.xorAddress(.xorRelayedAddress),
             lifetime: value(.lifetime).map { $0.reduce(0) { $0 << 8 | UInt32($1) } },
-            nonce: value(.nonce) ?? []
+            nonce: value(.nonce) ?? [],
+            ticket: value(.mobilityTicket)
         )
     }
 
@@ -176,6 +179,7 @@ final class RelayClient {
                 case .lifetime(let seconds): builder.append(.lifetime, seconds, into: &output)
                 case .peer(let peer): builder.append(.xorPeerAddress, xored: peer, into: &output)
                 case .channel(let number): builder.append(.channelNumber, UInt32(number) << 16, into: &output)
+                case .ticket(let bytes): builder.append(.mobilityTicket, bytes.span, into: &output)
                 case .data(let bytes): builder.append(.data, bytes.span, into: &output)
                 }
             }

@@ -16,6 +16,9 @@ typedef struct floe_datagram {
     uint8_t is_truncated;
     /// The length of each of the datagrams that the kernel has merged into this one, 0 if it is a single one.
     uint16_t segment_length;
+    /// TTL or hop limit as it arrived; 0 if the socket does not report it.
+    uint8_t hop_limit;
+    uint8_t reserved;
 } floe_datagram;
 
 /// A datagram to send. Its bytes stand at `offset` of the copies or, with `is_reference`, of the received packets.
@@ -29,7 +32,8 @@ typedef struct floe_outgoing {
     uint8_t socket_family;
     uint8_t is_reference;
     uint8_t traffic_class;
-    uint8_t reserved;
+    /// TTL or hop limit; 0 leaves it to the socket.
+    uint8_t hop_limit;
 } floe_outgoing;
 
 /// The kernel's headers for `count` receive buffers. Buffer `i` begins at `memory + i * stride + offset`.

@@ -41,6 +41,8 @@ typedef enum floe_option : int {
     /// Report the traffic class (and with it the ECN bits) of each datagram.
     FLOE_OPTION_RECEIVE_TRAFFIC_CLASS,
     FLOE_OPTION_TRAFFIC_CLASS,
+    /// Report the TTL or hop limit of each datagram.
+    FLOE_OPTION_RECEIVE_HOP_LIMIT,
     /// Queue ICMP errors on the socket; off by default and kept off, so that one peer's error is no other peer's.
     FLOE_OPTION_RECEIVE_ERRORS,
     /// One of the FLOE_PATH_MTU values.

@@ -7,7 +7,8 @@ import TURNServer
 /// A host with one TURN client and the driver's duties.
 final class ClientHost {
     var client: TURNClient
-    let tuple: ClientTuple
+    /// Where its messages come from; changes when the host moves.
+    var tuple: ClientTuple
     var events: [TURNClientEvent] = []
     /// What came from peers.
     var received: [(from: SocketAddress, bytes: [UInt8])] = []
@@ -31,6 +32,18 @@ final class ClientHost {
 
     @discardableResult
     func bind(_ peer: String) -> ChannelNumber? { act { $0.bindChannel(to: address(peer), at: $1) } }
+
+    /// Gets another address, and tells the client.
+    @discardableResult
+    func move(to text: String, over transport: TransportProtocol = .udp) -> Bool {
+        tuple = ClientTuple(
+            transport: transport,
+            remote: address(text),
+            local: tuple.local,
+            connection: transport.isStream ? tuple.connection + 1 : 0
+        )
+        return act { $0.move(over: transport, at: $1) }
+    }
 
     /// Does one thing with the client, then what a driver has to do.
     @discardableResult
@@ -83,6 +96,9 @@ final class ClientHost {
         for case .ended(let end) in events { return end }
         return nil
     }
+
+    /// How often the allocation has followed the host.
+    var moves: Int { events.count { if case .moved = $0 { true } else { false } } }
 
     func has(_ event: TURNClientEvent) -> Bool { events.contains(event) }
 }

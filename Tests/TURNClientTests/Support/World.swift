@@ -228,6 +228,7 @@ final class World {
                 engine.relayOpened(request.id, token: nextToken, at: now)
             case .closeRelay(let token): sockets[token] = nil
             case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed: break
+            case .clientJoined, .clientLeft, .allocationMoved: break
             // TCP allocations are off in this server, and so are their events.
             case .openListener, .connectPeer, .joinPeer, .closePeer: break
             }

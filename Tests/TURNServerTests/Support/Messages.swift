@@ -24,6 +24,9 @@ struct Response {
         hasFingerprint = view.contains(.fingerprint)
     }
 
+    /// The reason phrase of an error.
+    var reason: String? { self[.errorCode].map { String(decoding: $0.dropFirst(4), as: UTF8.self) } }
+
     var isSuccess: Bool { message.type.messageClass == .success }
 
     subscript(type: AttributeType) -> [UInt8]? { message.attributes.first { $0.type == type }?.value }

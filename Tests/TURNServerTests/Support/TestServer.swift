@@ -42,10 +42,15 @@ final class TestServer {
     }
 
     /// A server with one user and one IPv4 and one IPv6 relay address that lets documentation addresses be peers.
-    convenience init(_ change: (inout TURNServerConfiguration) -> Void = { _ in }) throws {
+    convenience init(seed: UInt64 = 1, _ change: (inout TURNServerConfiguration) -> Void = { _ in }) throws {
         var configuration = try Self.configuration()
         change(&configuration)
-        try self.init(configuration)
+        try self.init(configuration, seed: seed)
+    }
+
+    /// The maker of nonces that all servers accept.
+    static func nonceFactory() throws -> NonceFactory {
+        try NonceFactory(secret: Array(repeating: 7, count: 16), features: [.passwordAlgorithms, .usernameAnonymity])
     }
 
     static let relay4 = RelayAddress(local: IPAddress(ipv4: 0xC000_0201))
@@ -82,6 +87,14 @@ final class TestServer {
         return disposition
     }
 
+    /// A datagram that another shard has passed on.
+    @discardableResult
+    func forward(_ bytes: [UInt8], from client: ClientTuple) -> ClientDisposition {
+        let disposition = engine.receiveForwarded(bytes.span, from: client, at: now)
+        drain()
+        return disposition
+    }
+
     /// A datagram from a peer to a relay socket; what the client gets, or why it gets nothing.
     func receiveFromPeer(_ payload: [UInt8], at relay: SocketAddress, from source: SocketAddress) -> PeerArrival {
         guard let socket = sockets.values.first(where: { $0.local == relay }) else { return .noSocket }
@@ -100,7 +113,16 @@ final class TestServer {
         )
         drain()
         switch disposition {
-        case .deliver(let client, let range): return .delivered(to: client, Array(packet[range]))
+        case .deliver(let client, let range):
+            let frame = Array(packet[range])
+            if frame[0] < 64 {
+                expectZeroPadding(frame)
+            } else {
+                // Foreign bytes lay where the padding is.
+                let isZero = frame.dropFirst(4 + payload.count).allSatisfy { $0 == 0 }
+                if !isZero { Issue.record("padding must not carry memory out (turn 6)") }
+            }
+            return .delivered(to: client, frame)
         case .ignored(let reason): return .dropped(reason)
         }
     }
@@ -145,6 +167,7 @@ final class TestServer {
         let bytes = buildBytes(capacity: TURNServerEngine.maximumResponseByteCount) { output in
             client = engine.pollTransmit(into: &output)?.client
         }
+        if client != nil { expectZeroPadding(bytes) }
         return client.map { ($0, bytes) }
     }
 
@@ -165,6 +188,7 @@ final class TestServer {
             let known = sockets.removeValue(forKey: token)
             #expect(known != nil, "closed a socket that is not open")
         case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed: break
+        case .clientJoined, .clientLeft, .allocationMoved: break
         }
     }
 
@@ -185,6 +209,20 @@ final class TestServer {
         guard let index = responses.firstIndex(where: { $0.client == client }) else { return nil }
         return try Response(responses.remove(at: index).bytes)
     }
+}
+
+/// Checks the padding of every attribute (turn 6, CVE-2020-4067).
+func expectZeroPadding(_ message: [UInt8]) {
+    var offset = 20
+    while offset + 4 <= message.count {
+        let length = Int(message[offset + 2]) << 8 | Int(message[offset + 3])
+        let end = offset + 4 + length
+        offset = (end + 3) & ~3
+        guard offset <= message.count else { break }
+        let isZero = message[end..<offset].allSatisfy { $0 == 0 }
+        if !isZero { Issue.record("padding must not carry memory out (turn 6)") }
+    }
+    if offset != message.count { Issue.record("attributes do not fill the message") }
 }
 
 /// What became of a datagram from a peer.

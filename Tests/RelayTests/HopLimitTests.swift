@@ -1,0 +1,92 @@
+import Bytes
+import Diagnostics
+import EventLoop
+import NetTypes
+import TURNServer
+import Testing
+import Transport
+
+@testable import Relay
+
+@Suite struct HopLimitTests {
+    /// A client with a channel to a peer, both of which see and choose hop limits.
+    private struct Scene: ~Copyable {
+        var shard: TestShard
+        let peer: UDPSocket
+        let client: UDPClient
+        let relayed: SocketAddress
+        var batch: DatagramSendBatch
+        var received: DatagramReceiveBatch
+
+        init(_ change: (inout RelayConfiguration) -> Void = { _ in }) throws {
+            var shard = try TestShard(change)
+            var options = UDPSocket.Options()
+            options.reportsHopLimit = true
+            let peer = try UDPSocket(boundTo: SocketAddress(TestShard.loopback, port: 0), options: options)
+            let client = try UDPClient(shard.address(.udp), options: options)
+            let relayed = try client.allocate(&shard)
+            try client.bind(0x4000, to: peer.localAddress, &shard)
+            self.client = client
+            self.relayed = relayed
+            self.shard = shard
+            self.peer = peer
+            batch = DatagramSendBatch(capacity: 4)
+            received = DatagramReceiveBatch(capacity: 4)
+        }
+
+        mutating func toPeer(_ hops: UInt8) throws {
+            var route = DatagramRoute(client.socket.handle, to: try shard.address(.udp))
+            route.hopLimit = hops
+            let message: [UInt8] = [0x40, 0, 0, 1, hops]
+            _ = batch.enqueue(copying: message.span, on: route)
+            batch.flush()
+        }
+
+        mutating func toClient(_ hops: UInt8) {
+            var route = DatagramRoute(peer.handle, to: relayed)
+            route.hopLimit = hops
+            let message: [UInt8] = [hops]
+            _ = batch.enqueue(copying: message.span, on: route)
+            batch.flush()
+        }
+
+        /// The hop limit of the next datagram at a socket, and its last byte.
+        mutating func next(_ socket: UDPSocketHandle) throws -> [UInt8] {
+            received.removeAll()
+            try shard.work { _ in
+                _ = received.receive(from: socket)
+                return received.count >= 1
+            }
+            return [received.hopLimit(of: 0), received.payload(of: 0).toArray().last ?? 0]
+        }
+    }
+
+    @Test func `turn 150: a relayed datagram has one hop less to go, both ways`() throws {
+        var scene = try Scene()
+        for hops: UInt8 in [2, 64, 255] {
+            try scene.toPeer(hops)
+            #expect(try scene.next(scene.peer.handle) == [hops - 1, hops])
+            scene.toClient(hops)
+            #expect(try scene.next(scene.client.socket.handle) == [hops - 1, hops])
+        }
+    }
+
+    @Test func `turn 150, 155: a datagram that has come its last hop goes no further`() throws {
+        var scene = try Scene()
+        try scene.toPeer(1)
+        try scene.toPeer(9)
+        #expect(try scene.next(scene.peer.handle) == [8, 9])
+        scene.toClient(1)
+        scene.toClient(9)
+        #expect(try scene.next(scene.client.socket.handle) == [8, 9])
+        let drops = scene.shard.shard.drops.all.first { $0.name == RelayDrop.hopLimitReached.rawValue }?.count
+        #expect(drops == 2)
+    }
+
+    @Test func `turn 149: without the option the hop limit is that of the system`() throws {
+        var scene = try Scene { $0.decrementsHopLimit = false }
+        try scene.toPeer(1)
+        let arrival = try scene.next(scene.peer.handle)
+        #expect(arrival[0] >= 32 && arrival[1] == 1)
+    }
+}
