@@ -16,6 +16,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case signalingMessages = "SignalingMessages"
     /// A TLS session, as server and as client, before it is established.
     case tls = "TLS"
+    /// Access tokens of RFC 7635, sealed and open.
+    case accessToken = "AccessToken"
     /// Addresses, encodings and command lines, as people type them.
     case text = "Text"
 
@@ -30,6 +32,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .signaling: runSignaling(input)
         case .signalingMessages: runSignalingMessages(input)
         case .tls: runTLS(input)
+        case .accessToken: runAccessToken(input)
         case .text: runText(input)
         }
     }

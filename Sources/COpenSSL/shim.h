@@ -152,6 +152,30 @@ static inline void floe_hmac_finish(floe_hmac *context, uint8_t *code) {
     }
 }
 
+// MARK: AES in Galois/counter mode (NIST SP 800-38D), one shot
+
+// 1 if all went well; when opening, only if the tag of 16 bytes is right. `output` has room for `count` bytes.
+static inline int floe_aes_gcm(
+    int seals, const uint8_t *key, size_t keyCount, const uint8_t *nonce, const uint8_t *extra, size_t extraCount,
+    const uint8_t *input, size_t count, uint8_t *output, uint8_t *tag
+) {
+    if (count > INT32_MAX || extraCount > INT32_MAX || (keyCount != 16 && keyCount != 32)) return 0;
+    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+    if (!context) return 0;
+    const EVP_CIPHER *cipher = keyCount == 32 ? EVP_aes_256_gcm() : EVP_aes_128_gcm();
+    uint8_t none;
+    int written = 0;
+    int done = EVP_CipherInit_ex(context, cipher, NULL, key, nonce, seals) == 1
+        && EVP_CipherUpdate(context, NULL, &written, extraCount ? extra : &none, (int)extraCount) == 1
+        && EVP_CipherUpdate(context, output, &written, input, (int)count) == 1
+        && (seals || EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, 16, tag) == 1)
+        && EVP_CipherFinal_ex(context, &none, &written) == 1
+        && (!seals || EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, 16, tag) == 1);
+    EVP_CIPHER_CTX_free(context);
+    ERR_clear_error();
+    return done;
+}
+
 // MARK: Certificates and keys
 
 // OpenSSL asks on the terminal without this: a server must never wait for a person.

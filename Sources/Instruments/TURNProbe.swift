@@ -39,10 +39,8 @@ public struct TURNProbe: Sendable {
 
     /// The server.
     public var target: ServerTarget
-    /// User name and password.
-    public var username: String
-    /// The password of the user.
-    public var password: String
+    /// How to show that the server may be used.
+    public var credentials: TURNClientCredentials
     /// How many datagrams to send.
     public var count = 5
     /// What to send besides, in pieces.
@@ -55,10 +53,9 @@ public struct TURNProbe: Sendable {
     public var families = RequestedFamilies.unspecified
 
     /// Makes a probe of a server.
-    public init(_ target: ServerTarget, username: String, password: String) {
+    public init(_ target: ServerTarget, _ credentials: TURNClientCredentials) {
         self.target = target
-        self.username = username
-        self.password = password
+        self.credentials = credentials
     }
 
     /// Does it all; `failure` in the report says how far it went.
@@ -97,8 +94,7 @@ public struct TURNProbe: Sendable {
             var configuration = TURNClientConfiguration(
                 server: target.address,
                 transport: target.transport,
-                username: username,
-                password: password
+                credentials
             )
             configuration.challenge = challenge
             configuration.families = families

@@ -13,6 +13,7 @@ public enum Floe {
         [
             ServeCommand.specification,
             CredentialsCommand.specification,
+            TokenCommand.specification,
             STUNCommand.specification,
             TURNCommand.specification,
             ConformCommand.specification,
@@ -50,6 +51,7 @@ public enum Floe {
         switch name {
         case "serve": return try ServeCommand.run(ServeOptions(arguments))
         case "credentials": return try CredentialsCommand.run(arguments)
+        case "token": return try TokenCommand.run(arguments)
         case "stun": return try STUNCommand.run(arguments)
         case "turn": return try TURNCommand.run(arguments)
         case "conform": return try ConformCommand.run(arguments)

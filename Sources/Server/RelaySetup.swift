@@ -104,6 +104,15 @@ enum RelaySetup {
 
     private static func credentials(_ options: ServeOptions, secret: String) throws(UsageError) -> TURNServerCredentials
     {
+        var keys: [AccessTokenKey] = []
+        for file in options.tokenKeyFiles {
+            for key in try AccessTokenFile.keys(file) {
+                guard !keys.contains(where: { $0.id == key.id }) else {
+                    throw UsageError("'\(file)' has a key '\(key.id)', which another '--oauth-key-file' has too.")
+                }
+                keys.append(key)
+            }
+        }
         do throws(CredentialError) {
             var users: [LongTermCredentials] = []
             for user in options.users {
@@ -116,6 +125,8 @@ enum RelaySetup {
                 realm: options.realm,
                 users: users,
                 secrets: [try RESTSecret(bytes)],
+                thirdParty: keys.isEmpty
+                    ? nil : ThirdPartyAuthorization(serverName: options.tokenServerName, keys: keys),
                 // Derived, not drawn: the nonces of before a restart stay good after it.
                 nonceSecret: HMACKey(.sha256, key: bytes).authenticationCode(for: Array("floe nonce".utf8))
             )

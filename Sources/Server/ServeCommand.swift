@@ -144,6 +144,19 @@ public enum ServeCommand {
                         help: "a TURN user that is always valid"
                     ),
                     OptionSpecification(
+                        "oauth-key-file",
+                        "FILE",
+                        repeats: true,
+                        help:
+                            "keys of an authorization server whose access tokens are taken (RFC 7635), see 'floe token'"
+                    ),
+                    OptionSpecification(
+                        "oauth-server-name",
+                        "NAME",
+                        standard: "the realm",
+                        help: "the name that access tokens for this server are made for"
+                    ),
+                    OptionSpecification(
                         "api-key",
                         "KEY",
                         repeats: true,

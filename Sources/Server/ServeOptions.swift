@@ -146,6 +146,10 @@ public struct ServeOptions: Sendable {
     public var totalQuota: Int
     /// Users with fixed passwords.
     public var users: [StaticUser]
+    /// Files with keys of access tokens.
+    public var tokenKeyFiles: [String]
+    /// The name that access tokens for this server are made for.
+    public var tokenServerName: String
     /// Keys for `/turn`.
     public var apiKeys: [String]
     /// Other origins that may use the signaling.
@@ -217,6 +221,14 @@ public struct ServeOptions: Sendable {
         userQuota = try arguments.number("user-quota", in: 1...1_000_000) ?? 100
         totalQuota = try arguments.number("total-quota", in: 1...1_000_000) ?? 10_000
         users = try arguments.values("user", "NAME:PASSWORD")
+        tokenKeyFiles = arguments.texts("oauth-key-file")
+        tokenServerName = arguments.text("oauth-server-name") ?? realm
+        guard tokenServerName.utf8.count <= 255 else {
+            throw UsageError("'--oauth-server-name' takes at most 255 bytes.")
+        }
+        guard !tokenKeyFiles.isEmpty || !arguments.has("oauth-server-name") else {
+            throw UsageError("'--oauth-server-name' needs '--oauth-key-file FILE' beside it.")
+        }
         apiKeys = arguments.texts("api-key")
         guard apiKeys.allSatisfy({ $0.utf8.count >= 16 }) else {
             throw UsageError("'--api-key' takes at least 16 characters: make one with 'openssl rand -hex 16'.")

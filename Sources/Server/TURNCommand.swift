@@ -12,6 +12,16 @@ enum TURNCommand {
         [
             InstrumentOptions.credentials,
             (
+                "In place of a password",
+                [
+                    OptionSpecification(
+                        "token-file",
+                        "FILE",
+                        help: "an access token with its key, as 'floe token mint' prints it (RFC 7635)"
+                    )
+                ]
+            ),
+            (
                 "What to send",
                 [
                     OptionSpecification("count", "N", standard: "5", help: "how many datagrams"),
@@ -36,10 +46,10 @@ enum TURNCommand {
         guard let carrier = uri.carrier else {
             throw UsageError("'\(text)' means DTLS, which is not supported: use turns:…?transport=tcp.")
         }
-        let (username, password) = try InstrumentOptions.credentials(arguments, for: "turn")
+        let credentials = try credentials(arguments)
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")
         let target = try InstrumentOptions.target(uri.host.name, uri.port, carrier, context)
-        var probe = TURNProbe(target, username: username, password: password)
+        var probe = TURNProbe(target, credentials)
         probe.count = try arguments.number("count", in: 1...10_000) ?? 5
         if arguments.has("ipv6") { probe.families = .only(.ipv6) }
         if let path = arguments.text("send") {
@@ -56,6 +66,17 @@ enum TURNCommand {
         }
         Console.print(Self.text(report, carrier))
         return report.failure == nil ? 0 : 1
+    }
+
+    private static func credentials(_ arguments: ParsedArguments) throws(UsageError) -> TURNClientCredentials {
+        guard let path = arguments.text("token-file") else {
+            let (username, password) = try InstrumentOptions.credentials(arguments, for: "turn")
+            return .password(password, username: username)
+        }
+        guard !["user", "password", "secret"].contains(where: arguments.has) else {
+            throw UsageError("'--token-file' stands in place of '--user', '--password' and '--secret'.")
+        }
+        return .grant(try AccessTokenFile.grant(path, option: "--token-file"))
     }
 
     static func text(_ report: TURNProbe.Report, _ carrier: TransportProtocol) -> String {

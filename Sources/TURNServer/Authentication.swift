@@ -11,20 +11,8 @@ enum Identity {
     case challenge(ErrorCode, isFailure: Bool)
     /// 400 without any of them.
     case malformed
-}
-
-/// A user who may allocate; one object for all allocations of a static user.
-///
-/// No packet touches it.
-final class Account: Sendable {
-    /// The name under which the quota counts: without the expiry time of temporary credentials.
-    let user: String
-    let credentials: LongTermCredentials
-
-    init(user: String, credentials: LongTermCredentials) {
-        self.user = user
-        self.credentials = credentials
-    }
+    /// 420: an ACCESS-TOKEN, which nobody has asked for (RFC 7635 §7).
+    case unexpectedToken
 }
 
 extension TURNServerEngine {
@@ -63,13 +51,22 @@ extension TURNServerEngine {
         } catch {
             return .malformed
         }
-        let accounts = accounts(for: claim, holder: holder)
+        let accounts: [Account]
+        if let token = request.value(.accessToken), request.method == .allocate || request.method == .refresh {
+            guard let thirdParty = credentials.thirdParty else { return .unexpectedToken }
+            guard case .name(let keyID) = claim else { return .malformed }
+            accounts = thirdParty.accounts(keyID: keyID, token: token, atUnixSeconds: unixSeconds)
+        } else {
+            // What a token has made lives as long as that; nothing but another one prolongs it.
+            let isOver = request.method == .refresh && holder?.remainingSeconds(atUnixSeconds: unixSeconds) == 0
+            accounts = self.accounts(for: claim, holder: isOver ? nil : holder)
+        }
         let account = accounts.first { account in
-            account.credentials.key(for: algorithm).map { request.checkPreferredIntegrity($0) == .valid } ?? false
+            account.key(for: algorithm).map { request.checkPreferredIntegrity($0) == .valid } ?? false
         }
         // An unknown user costs the same work as a wrong password (turn 70).
         if accounts.isEmpty { _ = request.checkPreferredIntegrity(decoyKey) }
-        guard let account, let key = account.credentials.key(for: algorithm),
+        guard let account, let key = account.key(for: algorithm),
             realm.elementsEqual(credentials.realmBytes.span)
         else {
             // Who has our nonce is where it says to be; otherwise the address may be a victim's.
@@ -88,10 +85,10 @@ extension TURNServerEngine {
     private func accounts(for claim: Claim, holder: Account?) -> [Account] {
         switch claim {
         case .name(let name):
-            if let holder, holder.credentials.username == name { return [holder] }
+            if let holder, holder.username == name { return [holder] }
             return credentials.accounts(name: name, atUnixSeconds: unixSeconds)
         case .hash(let hash):
-            if let holder, holder.credentials.userhash == hash { return [holder] }
+            if let holder, holder.userhash == hash { return [holder] }
             return credentials.accounts(hash: hash)
         }
     }

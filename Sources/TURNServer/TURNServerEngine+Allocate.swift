@@ -12,7 +12,7 @@ extension TURNServerEngine {
         if let handle = clients[context.client] {
             let isRepeated = allocations.read(handle) {
                 $0.transactionID == request.transactionID
-                    && $0.account.credentials.username == context.account.credentials.username
+                    && $0.account.admits(context.account)
             }
             guard isRepeated == true else {
                 fail(context.responder, .allocationMismatch)
@@ -84,7 +84,7 @@ extension TURNServerEngine {
         clients.insert(handle, for: context.client)
         pending[handle] = PendingAllocate(
             responder: context.responder,
-            lifetime: wish.lifetime,
+            lifetime: bounded(wish.lifetime, by: context.account),
             wish: wish.ports,
             attempts: configuration.limits.portAttempts
         )

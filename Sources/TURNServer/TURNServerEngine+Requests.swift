@@ -55,6 +55,9 @@ extension TURNServerEngine {
             guard unauthenticated.take(client.remote.ip, at: now) else { return ignore(.unauthenticatedRateLimit) }
             if isFailure { log(.authenticationFailed(client: client)) }
             challenge(responder, code)
+        case .unexpectedToken:
+            guard unauthenticated.take(client.remote.ip, at: now) else { return ignore(.unauthenticatedRateLimit) }
+            fail(responder, .unknownAttribute, unknown: AttributeTypeList([.accessToken]))
         case .malformed:
             guard unauthenticated.take(client.remote.ip, at: now) else { return ignore(.unauthenticatedRateLimit) }
             fail(responder, .badRequest)
@@ -74,6 +77,7 @@ extension TURNServerEngine {
         _ request: borrowing STUNMessageView,
         _ context: RequestContext
     ) -> ClientDisposition {
+        let known = credentials.thirdParty == nil ? known : known.union([.accessToken])
         let unknown = request.unknownRequiredAttributes(known: known)
         guard unknown.isEmpty else {
             fail(context.responder, .unknownAttribute, unknown: unknown)
@@ -90,7 +94,7 @@ extension TURNServerEngine {
             mismatch(request, context)
             return .accepted
         }
-        guard holder.credentials.username == context.account.credentials.username else {
+        guard holder.admits(context.account) else {
             fail(context.responder, .wrongCredentials)
             return .accepted
         }
