@@ -149,11 +149,11 @@ public struct AccessGrant: Hashable, Sendable {
 
     /// Makes a grant.
     ///
-    /// - Throws: `CredentialError` if the key's name cannot be a user name, the session's key is shorter than 20 bytes, or
-    ///   there is no token.
+    /// - Throws: `CredentialError` if the key's name cannot be a user name, the session's key is shorter than 16 bytes
+    ///   (of which servers of coturn take the first 16, and no more), or there is no token.
     public init(keyID: String, token: [UInt8], macKey: [UInt8]) throws(CredentialError) {
         _ = try OpaqueString.enforce(keyID, .username)
-        guard macKey.count >= 20 else { throw .tooShort(.secret, byteCount: macKey.count, minimum: 20) }
+        guard macKey.count >= 16 else { throw .tooShort(.secret, byteCount: macKey.count, minimum: 16) }
         guard !token.isEmpty else { throw .tooShort(.secret, byteCount: 0, minimum: 1) }
         self.keyID = keyID
         self.token = token

@@ -29,6 +29,8 @@ public struct ThirdPartyAuthorization: Sendable {
         let user = keyID + ":" + Hex.encode((0..<6).map { digest[$0] })
         var macKeys = [token.macKey]
         if token.macKey.count > 20 { macKeys.append(MessageDigest.sha1(token.macKey)) }
+        // Departure: coturn's clients take 16 bytes of the key, whatever it is, as if it were a long-term credential's.
+        macKeys.append(Array(token.macKey.prefix(16)))
         return macKeys.map { Account(user: user, username: keyID, key: IntegrityKey($0.span), token: token) }
     }
 }

@@ -143,6 +143,14 @@ import Testing
         }
     }
 
+    @Test func `Clients of coturn, which use 16 bytes of the key, are served`() throws {
+        var holder = try holder()
+        holder.key = Array(Self.macKey.prefix(16))
+        let response = try holder.allocate()
+        #expect(response.isSuccess)
+        #expect(try response.isProtected(holder.protection))
+    }
+
     /// SHA-1 of 32 bytes of 3.
     private func sha1(_ bytes: [UInt8]) -> [UInt8] { Hex.decode("89f49c8d17f509b4b90f8b0848c8f44de463c4f4") ?? bytes }
 
