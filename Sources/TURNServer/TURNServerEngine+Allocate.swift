@@ -44,7 +44,9 @@ extension TURNServerEngine {
         _ transactionID: TransactionID,
         _ context: RequestContext
     ) -> ErrorCode? {
-        guard acceptsAllocations, allocations.count < allocations.limit else { return .insufficientCapacity }
+        guard acceptsAllocations, allocations.count < configuration.limits.allocations else {
+            return .insufficientCapacity
+        }
         let now = context.now
         let user = context.account.user
         var redeemed: PortLease?
