@@ -45,8 +45,8 @@ def reloaded(floe, expected):
     return eventually(lambda: f"the log says {expected!r}: {floe.log_tail()}", line, timeout=10)
 
 
-def minted(place, secret):
-    done = place.run_floe("credentials", "--secret", secret, "--host", server.ADDRESS)
+def minted(place, secret, user):
+    done = place.run_floe("credentials", "--secret", secret, "--user", user, "--host", server.ADDRESS)
     assert done.returncode == 0, done.stderr
     entry = next(entry for entry in json.loads(done.stdout)["iceServers"] if "username" in entry)
     return entry["username"], entry["credential"]
@@ -83,7 +83,7 @@ def flow_survives(place):
         relayed = allocation.answer.address(stun.RELAYED_ADDRESS)
         assert allocation.permit("203.0.113.41") is None
         client, _ = place.join("reload")
-        old = minted(place, SECRETS[0])
+        old = minted(place, SECRETS[0], "first")
         echo(allocation, peer, relayed, b"before")
         assert outcome(place, *old) is None
         assert place.get("/turn?service=turn&key=0123456789abcdef").status == 200
@@ -102,7 +102,7 @@ def flow_survives(place):
         assert refreshed.outcome == stun.SUCCESS, f"the old allocation is not refreshed: {refreshed.error}"
         eventually("the old user gets nothing new", lambda: outcome(place, "alice", "wonderland") == 401, timeout=5)
         assert outcome(place, *old) == 401, "credentials of the old secret are still taken"
-        assert outcome(place, "bob", "builder") is None and outcome(place, *minted(place, SECRETS[1])) is None
+        assert outcome(place, "bob", "builder") is None and outcome(place, *minted(place, SECRETS[1], "second")) is None
         assert allocation.permit("203.0.113.99") == 403, "the gate has not closed"
         assert place.get("/turn?service=turn&key=0123456789abcdef").status == 401
         assert place.get("/turn?service=turn&key=fedcba9876543210").status == 200

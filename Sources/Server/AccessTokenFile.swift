@@ -81,7 +81,7 @@ enum AccessTokenFile {
     /// The token that a client was given.
     ///
     /// - Throws: a sentence that names the file and the reason.
-    static func grant(_ path: String, option: String) throws(UsageError) -> AccessGrant {
+    static func grant(_ path: String, option: String) throws(UsageError) -> (AccessGrant, seconds: UInt32?) {
         let bytes = try PrivateFile.secret(path, option: option)
         guard let entry = try? decodeOne(AccessGrantEntry.self, bytes), let token = base64(entry.access_token),
             let key = base64(entry.key)
@@ -92,7 +92,7 @@ enum AccessTokenFile {
             )
         }
         do throws(CredentialError) {
-            return try AccessGrant(keyID: entry.kid, token: token, macKey: key)
+            return (try AccessGrant(keyID: entry.kid, token: token, macKey: key), entry.expires_in)
         } catch {
             throw UsageError("The token in '\(path)' cannot be used: \(error).")
         }

@@ -76,7 +76,7 @@ enum TURNCommand {
         guard !["user", "password", "secret"].contains(where: arguments.has) else {
             throw UsageError("'--token-file' stands in place of '--user', '--password' and '--secret'.")
         }
-        return .grant(try AccessTokenFile.grant(path, option: "--token-file"))
+        return .grant(try AccessTokenFile.grant(path, option: "--token-file").0)
     }
 
     static func text(_ report: TURNProbe.Report, _ carrier: TransportProtocol) -> String {

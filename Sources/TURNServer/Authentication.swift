@@ -6,9 +6,9 @@ import STUN
 enum Identity {
     /// The user is known and the message is whole; its response is protected with this.
     case authenticated(Account, MessageProtection)
-    /// 401 or 438 with realm, nonce and algorithms; `isFailure` if the client has shown wrong credentials, and it was
-    /// the client and nobody who only writes its address.
-    case challenge(ErrorCode, isFailure: Bool)
+    /// 401 or 438 with realm, nonce and algorithms; with what is wrong if the client has shown wrong credentials, and it
+    /// was the client and nobody who only writes its address.
+    case challenge(ErrorCode, RefusedCredentials?)
     /// 400 without any of them.
     case malformed
     /// 420: an ACCESS-TOKEN, which nobody has asked for (RFC 7635 §7).
@@ -27,7 +27,7 @@ extension TURNServerEngine {
         holder: Account?,
         isRepeated: Bool
     ) -> Identity {
-        guard request.hasIntegrity else { return .challenge(.unauthenticated, isFailure: false) }
+        guard request.hasIntegrity else { return .challenge(.unauthenticated, nil) }
         let claim: Claim
         do {
             guard let found = try Claim(request) else { return .malformed }
@@ -52,7 +52,8 @@ extension TURNServerEngine {
             return .malformed
         }
         let accounts: [Account]
-        if let token = request.value(.accessToken), request.method == .allocate || request.method == .refresh {
+        let hasToken = request.contains(.accessToken) && (request.method == .allocate || request.method == .refresh)
+        if hasToken, let token = request.value(.accessToken) {
             guard let thirdParty = credentials.thirdParty else { return .unexpectedToken }
             guard case .name(let keyID) = claim else { return .malformed }
             accounts = thirdParty.accounts(keyID: keyID, token: token, atUnixSeconds: unixSeconds)
@@ -71,10 +72,16 @@ extension TURNServerEngine {
         else {
             // Who has our nonce is where it says to be; otherwise the address may be a victim's.
             let isThere = client.transport.isStream || hasCurrentNonce(nonce, client)
-            return .challenge(.unauthenticated, isFailure: isThere)
+            guard isThere else { return .challenge(.unauthenticated, nil) }
+            if account != nil { return .challenge(.unauthenticated, .realm) }
+            if hasToken { return .challenge(.unauthenticated, .token) }
+            return .challenge(
+                .unauthenticated,
+                accounts.isEmpty ? credentials.refusal(claim.name, unixSeconds) : .password
+            )
         }
         let isCurrent = hasCurrentNonce(nonce, client)
-        guard isCurrent || isRepeated else { return .challenge(.staleNonce, isFailure: false) }
+        guard isCurrent || isRepeated else { return .challenge(.staleNonce, nil) }
         return .authenticated(account, isFallback ? .sha1(key) : .sha256(key))
     }
 
@@ -98,6 +105,11 @@ extension TURNServerEngine {
 private enum Claim {
     case name(String)
     case hash(UserHash)
+
+    var name: String? {
+        guard case .name(let name) = self else { return nil }
+        return name
+    }
 
     /// Reads USERNAME or, without it, USERHASH; `nil` if there is neither or the name is no text.
     init?(_ request: borrowing STUNMessageView) throws(STUNError) {

@@ -73,6 +73,12 @@ public struct TURNServerCredentials: Sendable {
     /// Whether every static user belongs to this realm.
     var isConsistent: Bool { users.values.allSatisfy { $0.realm == realm } }
 
+    /// Why nobody is known under a name, or under a hash if there is none.
+    func refusal(_ name: String?, _ now: UInt64) -> RefusedCredentials {
+        guard let name, !secrets.isEmpty, let parts = RESTUsername(Array(name.utf8).span) else { return .user }
+        return parts.expiryUnixSeconds < now ? .expired : .user
+    }
+
     func accounts(hash: UserHash) -> [Account] {
         guard let name = names[hash], let found = users[name] else { return [] }
         return [found]

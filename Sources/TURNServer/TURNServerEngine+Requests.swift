@@ -51,9 +51,9 @@ extension TURNServerEngine {
         let holder = (handle ?? allocationOfConnection(in: request)).flatMap { allocations.read($0) { $0.account } }
         let isRepeated = handle.flatMap { allocations.read($0) { $0.transactionID } } == request.transactionID
         switch authenticate(request, from: client, holder: holder, isRepeated: isRepeated) {
-        case .challenge(let code, let isFailure):
+        case .challenge(let code, let refusal):
             guard unauthenticated.take(client.remote.ip, at: now) else { return ignore(.unauthenticatedRateLimit) }
-            if isFailure { log(.authenticationFailed(client: client)) }
+            if let refusal { log(.authenticationFailed(client: client, refusal)) }
             challenge(responder, code)
         case .unexpectedToken:
             guard unauthenticated.take(client.remote.ip, at: now) else { return ignore(.unauthenticatedRateLimit) }

@@ -86,9 +86,20 @@ extension WebServer {
             case .closed: return
             case .failed(let reason):
                 if case .tls = reason { statistics.drops.count(.tlsFailure) }
+                if case .tls(.notTLS) = reason { explainTLS(handle) }
                 return remove(handle, at: now)
             }
         }
+    }
+
+    /// Tells a browser that speaks plain HTTP here what to do, instead of an end that no browser explains.
+    private mutating func explainTLS(_ handle: SlotHandle) {
+        let text = "This port speaks HTTPS: write https:// in place of http://.\n"
+        let answer =
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+            + "Content-Length: \(text.utf8.count)\r\n\r\n\(text)"
+        let bytes = Array(answer.utf8)
+        _ = connections.update(handle) { $0.stream.sendPlain(bytes.span) }
     }
 
     /// Ends a connection of which the kernel says that both directions are closed, unless it is still to be read.

@@ -1,6 +1,7 @@
 import CommandLineSupport
 import FoundationEssentials
 import STUN
+import ServiceTestSupport
 import Store
 import Testing
 
@@ -180,7 +181,8 @@ import Testing
         let key = try file("key.json", try run(TokenCommand.makeKey, "--kid", "north"))
         let minted = try run(TokenCommand.mint, "--key-file", key, "--server-name", "here", "--ttl", "77")
         let path = try file("token.json", minted)
-        let grant = try AccessTokenFile.grant(path, option: "--token-file")
+        let (grant, seconds) = try AccessTokenFile.grant(path, option: "--token-file")
+        #expect(seconds == 77)
         #expect(grant.keyID == "north" && grant.macKey.count == 20)
         let token = try #require(try AccessTokenFile.keys(key).first?.open(grant.token.span, for: "here"))
         #expect(token.lifetimeSeconds == 77 && token.macKey == grant.macKey)
