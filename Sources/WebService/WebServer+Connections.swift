@@ -78,6 +78,8 @@ extension WebServer {
         _ = connections.update(handle) { $0.isUnread = false }
         for _ in 0..<Self.readsPerTurn {
             guard let result = connections.update(handle, { $0.read(through: &buffer, at: now) }) else { return }
+            // A connection that has failed is removed by what follows.
+            if case .failed(.tls(.notTLS)) = result { explainTLS(handle) }
             performEvents(of: handle, at: now)
             transmit(handle, at: now)
             switch result {
@@ -86,7 +88,6 @@ extension WebServer {
             case .closed: return
             case .failed(let reason):
                 if case .tls = reason { statistics.drops.count(.tlsFailure) }
-                if case .tls(.notTLS) = reason { explainTLS(handle) }
                 return remove(handle, at: now)
             }
         }
