@@ -1,5 +1,10 @@
 #!/usr/bin/env python3
-"""Drives coturn's own clients against `floe serve` and reads the numbers that they print: no message may be lost."""
+"""Drives coturn's own clients against `floe serve` and reads the numbers that they print: no message may be lost.
+
+Modes of turnutils_uclient that are not run, and why: -b and -U (SCTP, ciphers without encryption: not offered here), -P
+(its active peer is on the loopback, which nobody may relay to), -h (it never ends), -I (it tests that a server without
+permissions relays), -E, -i, -k, -F (TLS of the client itself), -o, -a (attributes that no RFC has).
+"""
 
 import contextlib
 import functools
@@ -8,7 +13,7 @@ import re
 import subprocess
 
 from lab import Lab, require_root_and_tools
-from support import results, server
+from support import results, server, tokens
 from support.results import eventually
 
 USER, PASSWORD, REALM = "name", "password", "floe.test"
@@ -62,6 +67,28 @@ def uclient(namespace, credentials, *options, address=server.ADDRESS, clients=2)
     assert sent >= MESSAGES * clients, f"only {sent} messages sent, {MESSAGES * clients} expected"
 
 
+def uclient_negative(namespace, floe, credentials):
+    """-N binds a channel with a wrong number: 400, and nothing else goes wrong."""
+    output = finished(namespace, "turnutils_uclient", *credentials, "-N", "-n", "5", "-m", "1", "-e", PEER, server.ADDRESS)
+    assert re.search(r"channel bind: error 400", output), f"no error 400 in its output: {output[-300:]}"
+    assert floe.healthy(), "the server is not healthy"
+
+
+def uclient_hostile(namespace, floe, credentials, mode):
+    """-R sends broken messages and may wait for ever for answers that nobody owes it, -O runs away: the server lives."""
+    requests = count(floe, "floe_turn_requests_total")
+    command = ["timeout", "8", "turnutils_uclient", *credentials, mode, "-n", "5", "-m", "4", "-e", PEER, server.ADDRESS]
+    finished(namespace, *command)
+    eventually("its requests are counted", lambda: count(floe, "floe_turn_requests_total") > requests, timeout=5)
+    assert floe.healthy(), "the server is not healthy"
+    uclient(namespace, credentials, "-e", PEER)
+
+
+def count(floe, name):
+    """The sum of all samples of a counter."""
+    return sum(float(line.rsplit(" ", 1)[1]) for line in floe.metrics().splitlines() if line.startswith(name))
+
+
 def stunclient(namespace, expected, address):
     # Without an answer, stunclient waits for ever; killed, it must not take its output with it.
     output = finished(namespace, "stdbuf", "-oL", "timeout", "5", "turnutils_stunclient", address)
@@ -112,8 +139,24 @@ def matrix(client, credentials):
         yield f"{leg}, TCP allocations (turn 161-175), client to client", uclient, *words, *LEG[leg], "-T", "-y"
 
 
+def token_matrix(client):
+    """Access tokens with the keys that uclient has built in (turn 184-188)."""
+    words = [client, ["-J"]]
+    for leg, options in LEG.items():
+        yield f"access token (turn 185): {leg}, channels", uclient, *words, *options, "-e", PEER
+        yield f"access token: {leg}, Send indications, client to client", uclient, *words, *options, "-y", "-c", "-s"
+    yield "access token: TCP allocations, client to client", uclient, *words, "-t", "-T", "-y"
+    yield "access token: -B, sudden disconnects", uclient, *words, "-B", "-e", PEER
+    yield "access token: -M, mobility asked for", uclient, *words, "-M", "-e", PEER
+    password = ["-u", USER, "-w", PASSWORD]
+    yield "password where tokens are taken as well", uclient, client, password, "-e", PEER
+    yield "password: -B, sudden disconnects", uclient, client, password, "-B", "-e", PEER
+    yield "password: -M, mobility asked for", uclient, client, password, "-M", "-e", PEER
+    yield "password: -Z, dual allocations", uclient, client, password, "-Z", "-e", PEER
+
+
 def test(options):
-    require_root_and_tools("turnutils_uclient", "turnutils_peer", "turnutils_stunclient")
+    require_root_and_tools("turnutils_uclient", "turnutils_oauth", "turnutils_peer", "turnutils_stunclient")
     binary = server.require_binary(options.floe)
     outcome = results.Results(options.only)
     common = ["--listen", server.ADDRESS, "--listen", server.ADDRESS6, "--realm", REALM,
@@ -132,6 +175,15 @@ def test(options):
                 outcome.run("NAT behaviour: mapping", discovery, client, "-m", "Endpoint Independent Mapping!")
                 outcome.run("NAT behaviour: filtering", discovery, client, "-f", "Endpoint Independent Filtering!")
                 outcome.run_side_by_side(matrix(client, ["-u", USER, "-w", PASSWORD]))
+            outcome.run_side_by_side(tokens.tests(binary, directory))
+            words = ["--user", f"{USER}:{PASSWORD}", "--oauth-key-file", tokens.key_file(directory)]
+            with server.FloeServer(binary, there, directory, *common, *words) as floe:
+                outcome.run_side_by_side(token_matrix(client))
+                for credentials in (["-u", USER, "-w", PASSWORD], ["-J"]):
+                    kind = "access token" if "-J" in credentials else "password"
+                    outcome.run(f"{kind}: -N, a wrong channel", uclient_negative, client, floe, credentials)
+                    for mode in ("-R", "-O"):
+                        outcome.run(f"{kind}: {mode}, hostile", uclient_hostile, client, floe, credentials, mode)
             with server.FloeServer(binary, there, directory, *common) as floe:
                 with open(os.path.join(floe.state, "turn-secret")) as file:
                     secret = ["-u", "someone", "-W", file.read().strip()]

@@ -20,6 +20,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case resolution = "Resolution"
     /// A client that finds out about NATs, servers and time played by the bytes.
     case natDiscovery = "NATDiscovery"
+    /// Access tokens of RFC 7635, sealed and open.
+    case accessToken = "AccessToken"
     /// Addresses, encodings and command lines, as people type them.
     case text = "Text"
 
@@ -36,6 +38,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .tls: runTLS(input)
         case .resolution: runResolution(input)
         case .natDiscovery: runNATDiscovery(input)
+        case .accessToken: runAccessToken(input)
         case .text: runText(input)
         }
     }

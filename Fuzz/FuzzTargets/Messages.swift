@@ -24,6 +24,19 @@ func runSTUN(_ input: Span<UInt8>) -> Bool {
     return result == .consistent
 }
 
+private let tokenKey: AccessTokenKey = {
+    guard let key = try? AccessTokenKey(id: "north", key: Array(repeating: 1, count: 32)) else {
+        fatalError("a bad key")
+    }
+    return key
+}()
+
+func runAccessToken(_ input: Span<UInt8>) -> Bool {
+    let result = exerciseAccessToken(input, key: tokenKey)
+    precondition(result != .inconsistent, "a token is not read as it was written, or one was forged")
+    return result == .consistent
+}
+
 func runTURN(_ input: Span<UInt8>) -> Bool {
     let result = exerciseTURNDecoder(input)
     precondition(result != .inconsistent, "a frame or a payload outside of its bytes")

@@ -44,6 +44,13 @@ def hides_files(place):
         assert b"PRIVATE KEY" not in answer
 
 
+def explains_https(place):
+    """A browser that was told http:// for the port of HTTPS shows an explanation, not an empty page."""
+    with sockets.connect(place.client, server.ADDRESS, 8443) as stream:
+        answer = sockets.exchange(stream, f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+    assert status_of(answer) == 400 and b"https://" in answer, f"answered with {answer[:200]!r}"
+
+
 def health_and_metrics(place):
     assert place.local("/healthz").status == 200
     metrics = place.local("/metrics")
@@ -162,6 +169,7 @@ def tests(place):
     yield "the page comes with a content security policy and an ETag", page, place
     yield "no path leads out of the page's files", hides_files, place
     yield "health and metrics from loopback, no metrics from elsewhere", health_and_metrics, place
+    yield "plain HTTP on the port of HTTPS: 400 that says what to do", explains_https, place
     yield "plain HTTP is not to be had from another machine", plain_http_is_local, place
     yield "plain HTTP is served under the name of this machine only", refuses_rebinding, place
     yield "/turn hands out credentials for an API key only", turn_rest, place

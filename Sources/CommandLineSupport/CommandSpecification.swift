@@ -49,7 +49,8 @@ public struct CommandSpecification: Sendable {
         self.notes = notes
     }
 
-    var options: [OptionSpecification] { groups.flatMap(\.options) }
+    /// All options, in the order in which the help shows them.
+    public var options: [OptionSpecification] { groups.flatMap(\.options) }
 
     /// The text that `--help` prints.
     public func help(program: String) -> String {

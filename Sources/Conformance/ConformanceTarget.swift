@@ -1,4 +1,5 @@
 public import NetTypes
+public import STUN
 
 /// A user's name and password.
 public struct ConformanceAccount: Sendable, Hashable {
@@ -26,6 +27,10 @@ public struct ConformanceTarget: Sendable {
     public var account: ConformanceAccount
     /// Another user, for the rules that need two.
     public var otherAccount: ConformanceAccount?
+    /// An access token (RFC 7635), for the rules about them.
+    public var grant: AccessGrant?
+    /// For how many seconds the access token is good, if that is known.
+    public var grantSeconds: UInt32?
     /// The secret of temporary credentials, for the rules about them.
     public var secret: String?
     /// The realm that is due; `nil` for any.

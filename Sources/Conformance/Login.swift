@@ -13,6 +13,8 @@ struct Login {
     /// PASSWORD-ALGORITHM.
     var algorithm: PasswordAlgorithm?
     var key: IntegrityKey
+    /// ACCESS-TOKEN, for those who have one in place of a password.
+    var accessToken: [UInt8]?
     /// Which attribute protects the request.
     var integrity: AttributeType
 
@@ -64,6 +66,7 @@ struct Login {
     func describe(in message: inout RawMessage) {
         if let username { message.add(RawAttribute(.username, username)) }
         if let userhash { message.add(RawAttribute(.userhash, userhash)) }
+        if let accessToken { message.add(RawAttribute(.accessToken, accessToken)) }
         if let realm { message.add(RawAttribute(.realm, realm)) }
         if let nonce { message.add(RawAttribute(.nonce, nonce)) }
         if let algorithms { message.add(RawAttribute(.passwordAlgorithms, algorithms)) }

@@ -95,6 +95,10 @@ struct RuleTable {
         table.addGate()
         table.addTemporaryCredentials()
         table.addExpiry()
+        table.addThirdParty()
+        table.addMobility()
+        table.addDiscovery()
+        table.addTCPAllocations()
         return table.rules.sorted { $0.number < $1.number }
     }()
 }

@@ -46,10 +46,8 @@ public struct TURNProbe: Sendable {
     public var target: ServerTarget
     /// Where to go if the server does not answer or has no room: another one, or the same over another transport.
     public var fallbacks: [ServerTarget] = []
-    /// User name and password.
-    public var username: String
-    /// The password of the user.
-    public var password: String
+    /// How to show that the server may be used.
+    public var credentials: TURNClientCredentials
     /// How many datagrams to send.
     public var count = 5
     /// What to send besides, in pieces.
@@ -64,10 +62,9 @@ public struct TURNProbe: Sendable {
     public var families = RequestedFamilies.unspecified
 
     /// Makes a probe of a server.
-    public init(_ target: ServerTarget, username: String, password: String) {
+    public init(_ target: ServerTarget, _ credentials: TURNClientCredentials) {
         self.target = target
-        self.username = username
-        self.password = password
+        self.credentials = credentials
     }
 
     /// Does it all; `failure` in the report says how far it went.
@@ -108,8 +105,7 @@ public struct TURNProbe: Sendable {
             var configuration = TURNClientConfiguration(
                 server: target.address,
                 transport: target.transport,
-                username: username,
-                password: password
+                credentials
             )
             configuration.challenge = challenge
             configuration.families = families

@@ -1,4 +1,3 @@
-public import Crypto
 public import Diagnostics
 import EventLoop
 import NetTypes
@@ -10,6 +9,7 @@ public final class RelayService: Sendable {
     private let mailboxes: [Mailbox<RelayShard.Command>]
     private let reports: [RelayReport]
     private let threads: ThreadList
+    private let shared: TURNServerShared
 
     /// Opens all listeners and starts the threads.
     ///
@@ -26,6 +26,7 @@ public final class RelayService: Sendable {
             }
         }
         let shared = TURNServerShared(configuration.server)
+        self.shared = shared
         let processors = LoopThread.availableProcessors
         var mailboxes: [Mailbox<RelayShard.Command>] = []
         var reports: [RelayReport] = []
@@ -81,9 +82,14 @@ public final class RelayService: Sendable {
         reports.reduce(into: RelaySnapshot()) { $0.add($1.snapshot) }
     }
 
-    /// Uses another certificate for TLS connections from now on; those that exist stay.
-    public func useTLS(_ context: TLSContext) {
-        for mailbox in mailboxes { _ = mailbox.push(.useTLS(context)) }
+    /// Takes what `TURNServerEngine.reload` takes of another configuration, and its certificate for new TLS connections.
+    ///
+    /// - Throws: `TURNServerConfigurationError` or `RelayConfigurationError`; nothing has changed then.
+    public func reload(_ configuration: RelayConfiguration) throws {
+        try configuration.validate()
+        let limits = configuration.server.limits
+        shared.setQuotas(perUser: limits.allocationsPerUser, total: limits.allocations)
+        for mailbox in mailboxes { _ = mailbox.push(.reload(configuration)) }
     }
 
     /// Tells all shards to end their streams and stop; `join` waits for it, two seconds at most.

@@ -90,11 +90,14 @@ extension RelayShard {
                 "Peer permitted.",
                 ["turn.user": .text(user), "turn.client": .endpoint(client.remote), "turn.peer": .address(peer)]
             )
-        case .authenticationFailed(let client):
+        case .authenticationFailed(let client, let refusal):
             guard refusalLog.take(at: now) else { return refusalsUnsaid += 1 }
             logger.info(
                 "Credentials refused.",
-                ["turn.client": .endpoint(client.remote), "turn.unsaid": .number(refusalsUnsaid)]
+                [
+                    "turn.client": .endpoint(client.remote), "turn.reason": .text(refusal.rawValue),
+                    "turn.unsaid": .number(refusalsUnsaid),
+                ]
             )
             refusalsUnsaid = 0
         }

@@ -26,7 +26,7 @@ struct RelayShard: ~Copyable {
 
     /// What other threads ask of a shard.
     enum Command: Sendable {
-        case useTLS(TLSContext)
+        case reload(RelayConfiguration)
         case adopt(StreamParcel)
         case stop
     }
@@ -225,7 +225,10 @@ struct RelayShard: ~Copyable {
         mailbox.receive(into: &commands)
         for command in commands {
             switch command {
-            case .useTLS(let context): tls = context
+            case .reload(let configuration):
+                tls = configuration.tls
+                // It was checked before it was sent.
+                try? engine.reload(configuration.server)
             case .adopt(let parcel): adopt(parcel, at: now)
             case .stop:
                 stopsAt = now + .seconds(2)

@@ -20,6 +20,8 @@ public enum TransactionFailure: Error, Hashable, Sendable {
     case biddenDown
     /// The server offers no password algorithm that is known here.
     case noSupportedPasswordAlgorithm
+    /// The server has not said that it takes access tokens (RFC 7635 §4), or somebody on the way has taken that out.
+    case noThirdPartyAuthorization
     /// The server's realm cannot be one of a long-term credential.
     case unusableRealm
 }
@@ -33,10 +35,11 @@ extension TransactionFailure: CustomStringConvertible {
         case .transportFailed: "the connection was lost or refused"
         case .unknownRequiredAttributes: "the answer has attributes that are not understood"
         case .malformedResponse: "the answer is malformed"
-        case .wrongCredentials: "the server does not accept user name and password"
+        case .wrongCredentials: "the server does not accept the credentials"
         case .tooManyChallenges: "the server asks for a new nonce again and again"
         case .biddenDown: "the list of password algorithms was removed on the way"
         case .noSupportedPasswordAlgorithm: "the server offers no password algorithm that is known"
+        case .noThirdPartyAuthorization: "the server does not take access tokens"
         case .unusableRealm: "the server's realm is not usable"
         }
     }

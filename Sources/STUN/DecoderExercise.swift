@@ -67,3 +67,20 @@ private func isConsistent(_ view: borrowing STUNMessageView) -> Bool {
     }
     return STUNMessage(again) == message && again.checkFingerprint() == .valid
 }
+
+/// Reads made-up bytes as a sealed token and as the block inside of one: must not trap, and nothing may open by chance.
+package func exerciseAccessToken(_ bytes: Span<UInt8>, key: AccessTokenKey) -> ExerciseResult {
+    let name = "turn.example.org"
+    var result = ExerciseResult.rejected
+    if let token = key.open(bytes, for: name) {
+        guard key.open(bytes, for: name + ".") == nil else { return .inconsistent }
+        result = .consistent
+        _ = token.remainingSeconds(atUnixSeconds: 1_700_000_000)
+    }
+    guard let token = AccessToken(plaintext: bytes.toArray()) else { return result }
+    _ = token.remainingSeconds(atUnixSeconds: token.timestamp)
+    guard token.plaintext == bytes.toArray(),
+        let sealed = key.seal(token, for: name, nonce: [UInt8](repeating: 7, count: 12))
+    else { return .inconsistent }
+    return key.open(sealed.span, for: name) == token ? .consistent : .inconsistent
+}

@@ -12,12 +12,20 @@ public struct LongTermChallenge: Hashable, Sendable {
     public let nonce: [UInt8]
     /// PASSWORD-ALGORITHMS as it was received, `nil` if it was absent.
     public let passwordAlgorithms: [UInt8]?
+    /// THIRD-PARTY-AUTHORIZATION as it was received: the name of the server that a token must be for; `nil` if absent.
+    public let thirdPartyServerName: [UInt8]?
 
     /// Makes a challenge of what was kept; one that cannot be used does no harm.
-    public init(realm: [UInt8], nonce: [UInt8], passwordAlgorithms: [UInt8]? = nil) {
+    public init(
+        realm: [UInt8],
+        nonce: [UInt8],
+        passwordAlgorithms: [UInt8]? = nil,
+        thirdPartyServerName: [UInt8]? = nil
+    ) {
         self.realm = realm
         self.nonce = nonce
         self.passwordAlgorithms = passwordAlgorithms
+        self.thirdPartyServerName = thirdPartyServerName
     }
 
     /// The longest PASSWORD-ALGORITHMS that is kept.
@@ -31,6 +39,8 @@ public struct LongTermAttempt: Sendable {
     /// What protects the request.
     public let protection: MessageProtection
     let revision: UInt32
+    /// The grant that the request shows, if it shows one.
+    let grant: AccessGrant?
     /// How many requests for the same purpose were challenged before.
     let challenges: Int
 
@@ -67,17 +77,24 @@ public enum ResponseRefusal: Hashable, Sendable {
 /// A value without time: the owner makes transactions and hands their responses over.
 public struct LongTermSession: Sendable {
     private struct Identity {
-        let credentials: LongTermCredentials
+        let username: String
         let key: IntegrityKey
         let algorithm: PasswordAlgorithm?
-        let usesHash: Bool
+        /// What is sent in place of the name, where the server asks for that.
+        let userhash: UserHash?
+    }
+
+    private enum Secret {
+        case password(String, of: String)
+        case grant(AccessGrant)
     }
 
     /// How often one purpose may be challenged: a first 401 and stale nonces, but no endless loop (turn 76).
     public static let challengeLimit = 4
 
-    private let username: String
-    private let password: String
+    private var secret: Secret
+    /// The next grant, until the server has taken it.
+    private var next: AccessGrant?
     private var current: (challenge: LongTermChallenge, identity: Identity)?
     /// Grows when realm, user name form or algorithm changes.
     private var revision: UInt32 = 0
@@ -89,35 +106,71 @@ public struct LongTermSession: Sendable {
     /// - Throws: `CredentialError` if the name or the password cannot be one of a long-term credential.
     public init(username: String, password: String, challenge: LongTermChallenge? = nil) throws(CredentialError) {
         _ = try LongTermCredentials(username: username, realm: "realm", password: password)
-        self.username = username
-        self.password = password
+        secret = .password(password, of: username)
         if let challenge { _ = adopt(challenge) }
+    }
+
+    /// Makes a session of the holder of an access token (RFC 7635), with what an earlier one has learned of the server.
+    public init(grant: AccessGrant, challenge: LongTermChallenge? = nil) {
+        secret = .grant(grant)
+        if let challenge { _ = adopt(challenge) }
+    }
+
+    /// Shows another token from the next Allocate or Refresh request on; once the server has taken it, its key protects
+    /// all others too.
+    ///
+    /// Without effect on a session with a password.
+    public mutating func renew(_ grant: AccessGrant) {
+        guard case .grant = secret else { return }
+        next = grant
+    }
+
+    /// The name of the server that a token must be for, if the server has said that it takes tokens (RFC 7635 §6.1).
+    public var thirdPartyServerName: String? {
+        current?.challenge.thirdPartyServerName.flatMap { String(validating: $0, as: UTF8.self) }
+    }
+
+    /// The grant that a request of this method shows: RFC 7635 §9 wants it in Allocate and Refresh, and in no others.
+    private func grant(for method: STUNMethod) -> AccessGrant? {
+        guard method == .allocate || method == .refresh, case .grant(let grant) = secret else { return nil }
+        return next ?? grant
     }
 
     /// What the server has asked for, once it has confirmed a request that was made with it.
     public var challenge: LongTermChallenge? { isConfirmed ? current?.challenge : nil }
 
     /// How to make the next request; `previous` is the attempt that has led to `.retry`.
-    public func attempt(after previous: LongTermAttempt? = nil) -> LongTermAttempt {
-        let protection: MessageProtection =
-            switch current?.identity {
-            case nil: .none
-            case let identity?: identity.algorithm == nil ? .sha1(identity.key) : .sha256(identity.key)
-            }
+    public func attempt(for method: STUNMethod, after previous: LongTermAttempt? = nil) -> LongTermAttempt {
+        let grant = current == nil ? nil : grant(for: method)
+        let protection: MessageProtection
+        if let identity = current?.identity {
+            let key = grant.map { IntegrityKey($0.macKey.span) } ?? identity.key
+            protection = identity.algorithm == nil ? .sha1(key) : .sha256(key)
+        } else {
+            protection = .none
+        }
         return LongTermAttempt(
             protection: protection,
             revision: revision,
+            grant: grant,
             challenges: (previous?.challenges ?? -1) + 1
         )
     }
 
     /// Appends what authenticates a request, except the integrity; nothing before the first challenge (turn 72).
-    public func append(to builder: inout STUNMessageBuilder, into output: inout OutputSpan<UInt8>) {
+    public func append(
+        _ attempt: LongTermAttempt,
+        to builder: inout STUNMessageBuilder,
+        into output: inout OutputSpan<UInt8>
+    ) {
         guard let (challenge, identity) = current else { return }
-        if identity.usesHash {
-            builder.append(userhash: identity.credentials.userhash, into: &output)
+        if let grant = attempt.grant {
+            builder.append(.username, grant.keyID, into: &output)
+            builder.append(.accessToken, grant.token.span, into: &output)
+        } else if let userhash = identity.userhash {
+            builder.append(userhash: userhash, into: &output)
         } else {
-            builder.append(.username, identity.credentials.username, into: &output)
+            builder.append(.username, identity.username, into: &output)
         }
         builder.append(.realm, challenge.realm.span, into: &output)
         builder.append(.nonce, challenge.nonce.span, into: &output)
@@ -148,7 +201,20 @@ public struct LongTermSession: Sendable {
             return isReliable ? .failed(.integrityViolated) : .ignored(.integrityViolated)
         }
         isConfirmed = true
+        if let grant = attempt.grant, grant == next, code == nil { take(grant) }
         return .accepted
+    }
+
+    /// Makes the next grant the present one.
+    private mutating func take(_ grant: AccessGrant) {
+        secret = .grant(grant)
+        next = nil
+        guard let (challenge, identity) = current else { return }
+        let key = IntegrityKey(grant.macKey.span)
+        current = (
+            challenge, Identity(username: grant.keyID, key: key, algorithm: identity.algorithm, userhash: nil)
+        )
+        revision &+= 1
     }
 
     private func isConfirmedBy(_ response: borrowing STUNMessageView, _ protection: MessageProtection) -> Bool {
@@ -178,14 +244,21 @@ public struct LongTermSession: Sendable {
         if algorithms == nil, current?.challenge.passwordAlgorithms != nil { return .failed(.biddenDown) }
         let realm = response.value(.realm)?.toArray() ?? (isStale ? current?.challenge.realm : nil)
         guard let realm, limit.contains(realm.count) else { return .failed(.malformedResponse) }
+        var name = response.value(.thirdPartyAuthorization)?.toArray()
+        if let count = name?.count, !limit.contains(count) { name = nil }
         let challenge = LongTermChallenge(
             realm: realm,
             nonce: nonce.toArray(),
-            passwordAlgorithms: algorithms
+            passwordAlgorithms: algorithms,
+            thirdPartyServerName: name ?? current?.challenge.thirdPartyServerName
         )
         if let failure = adopt(challenge) { return .failed(failure) }
         // 401 with what was shown already: the same again would not help (turn 75).
-        if !isStale, attempt.isAuthenticated, attempt.revision == revision { return .failed(.wrongCredentials) }
+        // But a server that has taken the next grant already, unknown to us, does not know the old one any more.
+        let isBehind = next != nil && attempt.grant == nil
+        if !isStale, attempt.isAuthenticated, attempt.revision == revision, !isBehind {
+            return .failed(.wrongCredentials)
+        }
         guard attempt.challenges < Self.challengeLimit else { return .failed(.tooManyChallenges) }
         return .retry
     }
@@ -202,24 +275,44 @@ public struct LongTermSession: Sendable {
         } else {
             algorithm = nil
         }
-        let usesHash = challenge.features.contains(.usernameAnonymity)
+        if isGranted, challenge.thirdPartyServerName == nil { return .noThirdPartyAuthorization }
+        let usesHash = challenge.features.contains(.usernameAnonymity) && !isGranted
         if let (old, identity) = current, old.realm == challenge.realm, identity.algorithm == algorithm,
-            identity.usesHash == usesHash
+            (identity.userhash != nil) == usesHash
         {
             current = (challenge, identity)
             return nil
         }
-        guard let realm = String(validating: challenge.realm, as: UTF8.self),
-            let credentials = try? LongTermCredentials(username: username, realm: realm, password: password),
-            let key = credentials.key(for: algorithm ?? .md5)
-        else { return .unusableRealm }
-        current = (challenge, Identity(credentials: credentials, key: key, algorithm: algorithm, usesHash: usesHash))
+        guard let identity = identity(realm: challenge.realm, algorithm, usesHash: usesHash) else {
+            return .unusableRealm
+        }
+        current = (challenge, identity)
         revision &+= 1
         return nil
+    }
+
+    private var isGranted: Bool {
+        if case .grant = secret { return true }
+        return false
+    }
+
+    private func identity(realm: [UInt8], _ algorithm: PasswordAlgorithm?, usesHash: Bool) -> Identity? {
+        switch secret {
+        case .grant(let grant):
+            let key = IntegrityKey(grant.macKey.span)
+            return Identity(username: grant.keyID, key: key, algorithm: algorithm, userhash: nil)
+        case .password(let password, let username):
+            guard let realm = String(validating: realm, as: UTF8.self),
+                let credentials = try? LongTermCredentials(username: username, realm: realm, password: password),
+                let key = credentials.key(for: algorithm ?? .md5)
+            else { return nil }
+            let hash = usesHash ? credentials.userhash : nil
+            return Identity(username: credentials.username, key: key, algorithm: algorithm, userhash: hash)
+        }
     }
 }
 
 extension LongTermSession: CustomReflectable {
-    /// Shows nothing, so that no dump of a value that holds a session shows its password.
+    /// Shows nothing, so that no dump of a value that holds a session shows its password or key.
     public var customMirror: Mirror { Mirror(self, children: []) }
 }

@@ -23,6 +23,9 @@ extension ConformCommand {
         target.serverName = host
         target.secret = arguments.text("secret")
         target.realm = arguments.text("realm")
+        if let path = arguments.text("token-file") {
+            (target.grant, target.grantSeconds) = try AccessTokenFile.grant(path, option: "--token-file")
+        }
         target.quota = try arguments.number("quota", in: 1...1000)
         target.otherClientAddress = try arguments.value("client-address", "an IP address")
         if let port = try arguments.number("tls", in: 1...65535) {

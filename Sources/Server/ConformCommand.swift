@@ -19,6 +19,11 @@ enum ConformCommand {
                     OptionSpecification("password", "PASSWORD", help: "the user's password"),
                     OptionSpecification("other-user", "NAME:PASSWORD", help: "another user, for rules that need two"),
                     OptionSpecification("secret", "SECRET", help: "the secret of temporary credentials"),
+                    OptionSpecification(
+                        "token-file",
+                        "FILE",
+                        help: "an access token with its key, as 'floe token mint' prints it (RFC 7635)"
+                    ),
                     OptionSpecification("realm", "REALM", help: "the realm that is due"),
                 ]
             ),

@@ -16,35 +16,44 @@ import WebService
 final class FloeServer: Sendable {
     /// What the operator is told at start.
     let report: String
-    private let options: ServeOptions
-    private let logger: Logger
-    private let relay: RelayService
-    private let web: WebService
-    private let identity: SharedIdentity
+    let options: ServeOptions
+    let logger: Logger
+    let relay: RelayService
+    let web: WebService
+    let identity: SharedIdentity
+    let state: StateDirectory
+    let addressing: RelayAddressing
+    let listening: ListeningAddresses
+    /// Reads the options again.
+    let load: @Sendable () throws(UsageError) -> ServeOptions
     /// Held for the server's life.
     private let stateLock: Descriptor
 
     /// Opens everything and starts all threads.
     ///
     /// - Throws: a sentence that says what is wrong and what to do; nothing is left running then.
-    init(_ options: ServeOptions, logger: Logger) throws(UsageError) {
+    init(
+        _ options: ServeOptions,
+        logger: Logger,
+        load: @escaping @Sendable () throws(UsageError) -> ServeOptions
+    ) throws(UsageError) {
         self.options = options
         self.logger = logger
+        self.load = load
         let now = WallClock.unixSeconds()
         let machine = try Machine()
         let addressing = try RelayAddressing(machine.candidates, options)
         let state = try StateDirectory(options.state)
         let stateLock = try state.lock()
-        let secret = try state.turnSecret()
         let identity = try Self.identity(options, state, machine, addressing, now)
         self.identity = SharedIdentity(identity)
         let listening = ListeningAddresses(options)
         let store = try Self.openStore(state)
-        let apiKeys = try Self.apiKeys(options, store)
-        let policy = try WebSetup.policy(options, secret: secret, apiKeyDigests: apiKeys)
+        let secrets = try Secrets(options, state, store)
+        let policy = try WebSetup.policy(options, secrets)
         let relayConfiguration = try RelaySetup.configuration(
             options,
-            secret: secret,
+            secrets,
             addressing,
             machine,
             listening,
@@ -70,23 +79,10 @@ final class FloeServer: Sendable {
             throw Self.sentence(error, options)
         }
         self.stateLock = stateLock
+        self.state = state
+        self.addressing = addressing
+        self.listening = listening
         report = StartReport(options, state, identity, addressing, machine, now: now).text
-    }
-
-    /// Reads the certificate again; the old one stays if the new one is not usable.
-    func reloadCertificate() {
-        guard let files = options.certificate else {
-            return logger.info("No certificate to read again: Floe uses its own.")
-        }
-        do {
-            let fresh = try StateDirectory.identity(chain: files.chain, key: files.key)
-            relay.useTLS(try RelaySetup.tls(fresh))
-            web.useTLS(try WebSetup.tls(fresh))
-            identity.current = fresh
-            logger.info("The certificate was read again.", ["tls.fingerprint": .text(fresh.fingerprintSHA256)])
-        } catch {
-            logger.error("The certificate stays as it was.", ["error": .text("\(error)")])
-        }
     }
 
     /// Ends all connections and waits for the threads; a few seconds at most.
@@ -98,7 +94,7 @@ final class FloeServer: Sendable {
         relay.join()
     }
 
-    private static func identity(
+    static func identity(
         _ options: ServeOptions,
         _ state: StateDirectory,
         _ machine: Machine,
@@ -107,27 +103,21 @@ final class FloeServer: Sendable {
     ) throws(UsageError) -> Identity {
         guard let files = options.certificate else {
             let addresses = machine.addresses.filter { !$0.isLinkLocal } + addressing.choices.map(\.external)
-            return try state.ownIdentity(for: addresses, now: now)
+            let host = options.publicHost
+            let named = host.flatMap { IPAddress($0) }
+            return try state.ownIdentity(
+                for: addresses + (named.map { [$0] } ?? []),
+                names: named == nil ? host.map { [$0] } ?? [] : [],
+                now: now
+            )
         }
         return try StateDirectory.identity(chain: files.chain, key: files.key)
     }
 
-    private static func openStore(_ state: StateDirectory) throws(UsageError) -> Database {
+    static func openStore(_ state: StateDirectory) throws(UsageError) -> Database {
         do throws(StoreError) {
             // Short: the control plane's loop waits for it, and what cannot be stored is only not there after a restart.
             return try Database(path: state.database, busyTimeoutMilliseconds: 250)
-        } catch {
-            throw UsageError("\(error)")
-        }
-    }
-
-    private static func apiKeys(
-        _ options: ServeOptions,
-        _ store: borrowing Database
-    ) throws(UsageError) -> Set<String> {
-        do throws(StoreError) {
-            let stored = try store.apiKeys().map { APIKey.text($0.digest) }
-            return Set(options.apiKeys.map { APIKey.digest($0) } + stored)
         } catch {
             throw UsageError("\(error)")
         }

@@ -32,6 +32,29 @@ enum PrivateFile {
         }
     }
 
+    /// Reads a file that somebody has to name and that holds a secret: nobody but its owner and his group may read it.
+    ///
+    /// - Throws: a sentence that names the file, the option and the reason.
+    static func secret(_ path: String, option: String) throws(UsageError) -> [UInt8] {
+        var status = stat()
+        // The structure is written during the call only.
+        if unsafe stat(path, &status) == 0 {
+            guard status.st_mode & S_IFMT != S_IFDIR else {
+                throw UsageError("'\(path)' of '\(option)' is a directory: name a file.")
+            }
+            guard status.st_mode & S_IFMT != S_IFREG || status.st_mode & 0o007 == 0 else {
+                throw UsageError(
+                    "Every user of this machine has rights on '\(path)' of '\(option)', which holds a secret: close it "
+                        + "with 'chmod o= \(path)'."
+                )
+            }
+        }
+        guard let bytes = try read(path) else {
+            throw UsageError("There is no file '\(path)', which '\(option)' names.")
+        }
+        return bytes
+    }
+
     /// Writes a file that only the owner can read, all or nothing: a crash leaves the old file or the new one.
     ///
     /// - Throws: a sentence that names the file and the reason.

@@ -11,7 +11,7 @@ import TURNServer
 enum RelaySetup {
     static func configuration(
         _ options: ServeOptions,
-        secret: String,
+        _ secrets: Secrets,
         _ addressing: RelayAddressing,
         _ machine: Machine,
         _ listening: ListeningAddresses,
@@ -25,7 +25,7 @@ enum RelaySetup {
             serverAddresses: machine.addresses + options.externalAddresses.map(\.external)
         )
         var server = TURNServerConfiguration(
-            credentials: try credentials(options, secret: secret),
+            credentials: try credentials(options, secrets),
             relayAddresses: relays,
             gate: gate
         )
@@ -106,22 +106,25 @@ enum RelaySetup {
         }
     }
 
-    private static func credentials(_ options: ServeOptions, secret: String) throws(UsageError) -> TURNServerCredentials
-    {
+    private static func credentials(
+        _ options: ServeOptions,
+        _ secrets: Secrets
+    ) throws(UsageError) -> TURNServerCredentials {
+        // Derived, not drawn: the nonces of before a restart stay good after it, and those of before a new secret too.
+        let nonceSecrets = secrets.shared.prefix(min(2, secrets.ownCount)).map {
+            HMACKey(.sha256, key: Array($0.utf8)).authenticationCode(for: Array("floe nonce".utf8))
+        }
         do throws(CredentialError) {
-            var users: [LongTermCredentials] = []
-            for user in options.users {
-                users.append(
-                    try LongTermCredentials(username: user.name, realm: options.realm, password: user.password)
-                )
-            }
-            let bytes = Array(secret.utf8)
+            var shared: [RESTSecret] = []
+            for secret in secrets.shared { shared.append(try RESTSecret(Array(secret.utf8))) }
             return TURNServerCredentials(
                 realm: options.realm,
-                users: users,
-                secrets: [try RESTSecret(bytes)],
-                // Derived, not drawn: the nonces of before a restart stay good after it.
-                nonceSecret: HMACKey(.sha256, key: bytes).authenticationCode(for: Array("floe nonce".utf8))
+                users: secrets.users,
+                secrets: shared,
+                thirdParty: secrets.tokenKeys.isEmpty
+                    ? nil : ThirdPartyAuthorization(serverName: options.tokenServerName, keys: secrets.tokenKeys),
+                nonceSecret: nonceSecrets.first,
+                previousNonceSecret: nonceSecrets.dropFirst().first
             )
         } catch {
             throw UsageError("The credentials cannot be used: \(error).")

@@ -8,7 +8,9 @@ extension ServeCommand {
     /// Starts the server, prints where it is to be found, and waits until it is told to stop.
     ///
     /// - Throws: a sentence, if it cannot start.
-    static func run(_ options: ServeOptions) throws(UsageError) -> Int32 {
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        let load = { @Sendable () throws(UsageError) -> ServeOptions in try OptionsFile.options(words) }
+        let options = try load()
         do throws(SystemError) {
             // Before the first thread: threads inherit which signals are blocked.
             let signals = try SignalWatcher()
@@ -19,7 +21,7 @@ extension ServeCommand {
             let sink = StandardErrorSink(format: format, addresses: options.logAddresses)
             let server: FloeServer
             do throws(UsageError) {
-                server = try FloeServer(options, logger: Logger(level: options.logLevel, sink: sink))
+                server = try FloeServer(options, logger: Logger(level: options.logLevel, sink: sink), load: load)
             } catch {
                 Console.printError("floe: \(error)")
                 return 2
@@ -38,7 +40,7 @@ extension ServeCommand {
             try? poller.wait(until: nil, into: &events)
             while let signal = signals.next() {
                 switch signal {
-                case .hangUp: server.reloadCertificate()
+                case .hangUp: server.reload()
                 case .interrupt, .terminate: return
                 }
             }

@@ -39,6 +39,7 @@ public enum ServeCommand {
                     OptionSpecification(
                         "state",
                         "DIRECTORY",
+                        standard: "$XDG_DATA_HOME/floe or ~/.local/share/floe",
                         help: "where certificate, TURN secret and database are kept"
                     ),
                     OptionSpecification(
@@ -155,10 +156,42 @@ public enum ServeCommand {
                         help: "a TURN user that is always valid"
                     ),
                     OptionSpecification(
+                        "user-file",
+                        "FILE",
+                        repeats: true,
+                        help: "such users, one in a line; see also 'floe user add'"
+                    ),
+                    OptionSpecification(
+                        "secret",
+                        "SECRET",
+                        repeats: true,
+                        help: "a further secret of ephemeral credentials, which another service makes"
+                    ),
+                    OptionSpecification("secret-file", "FILE", repeats: true, help: "such secrets, one in a line"),
+                    OptionSpecification(
+                        "oauth-key-file",
+                        "FILE",
+                        repeats: true,
+                        help:
+                            "keys of an authorization server whose access tokens are taken (RFC 7635), see 'floe token'"
+                    ),
+                    OptionSpecification(
+                        "oauth-server-name",
+                        "NAME",
+                        standard: "the realm",
+                        help: "the name that access tokens for this server are made for"
+                    ),
+                    OptionSpecification(
                         "api-key",
                         "KEY",
                         repeats: true,
                         help: "a key that may fetch TURN credentials at /turn"
+                    ),
+                    OptionSpecification(
+                        "api-key-file",
+                        "FILE",
+                        repeats: true,
+                        help: "such keys, one in a line; see also 'floe key add'"
                     ),
                     OptionSpecification(
                         "origin",
@@ -177,6 +210,11 @@ public enum ServeCommand {
             (
                 "How it runs",
                 [
+                    OptionSpecification(
+                        "config",
+                        "FILE",
+                        help: "more options, one in a line, as 'user-quota 20'; read again on SIGHUP"
+                    ),
                     OptionSpecification("threads", "N", standard: "one per core", help: "threads that relay"),
                     OptionSpecification("log-level", "LEVEL", standard: "info", help: "debug, info, warning or error"),
                     OptionSpecification("log-format", "FORMAT", help: "human or json (default: human on a terminal)"),
@@ -190,7 +228,9 @@ public enum ServeCommand {
             ),
         ],
         notes: """
-            Without options it works: open the URL that it prints. SIGTERM and SIGINT end it, SIGHUP reads the certificate again.
+            Without options it works: open the URL that it prints. SIGTERM and SIGINT end it. SIGHUP
+            reads certificate, users, secrets, keys and the file of --config again; calls go on. If anything is wrong then,
+            all stays as it was and the log says why.
             Exit codes: 0 ended as asked, 1 cut short (asked twice, or too slow), 2 could not start.
             """
     )

@@ -154,6 +154,18 @@ public struct ServeOptions: Sendable {
     public var totalBandwidth: Int?
     /// Users with fixed passwords.
     public var users: [StaticUser]
+    /// Files with users, `NAME:PASSWORD` in a line.
+    public var userFiles: [String]
+    /// Secrets of ephemeral credentials, besides the state's own.
+    public var secrets: [String]
+    /// Files with such secrets, one in a line.
+    public var secretFiles: [String]
+    /// Files with keys for `/turn`, one in a line.
+    public var apiKeyFiles: [String]
+    /// Files with keys of access tokens.
+    public var tokenKeyFiles: [String]
+    /// The name that access tokens for this server are made for.
+    public var tokenServerName: String
     /// Keys for `/turn`.
     public var apiKeys: [String]
     /// Other origins that may use the signaling.
@@ -168,6 +180,10 @@ public struct ServeOptions: Sendable {
     public var logFormat: LineFormat?
     /// How much of clients' addresses is logged.
     public var logAddresses: AddressPolicy
+    /// Whether passwords, secrets or keys stand on the command line, where everybody can read them.
+    public var showsSecrets: Bool
+    /// The options as they were given, to be compared when they are read again.
+    let arguments: ParsedArguments
 
     /// Reads the options of `serve`.
     ///
@@ -187,6 +203,8 @@ public struct ServeOptions: Sendable {
             }
             return choice
         }
+        self.arguments = arguments
+        showsSecrets = ["user", "secret", "api-key"].contains(where: arguments.has)
         let address = "an IPv4 or IPv6 address"
         let prefix = "an address range such as 10.0.0.0/8"
         listen = try arguments.values("listen", address)
@@ -230,6 +248,21 @@ public struct ServeOptions: Sendable {
         userBandwidth = try arguments.number("user-kbps", in: kilobits)
         totalBandwidth = try arguments.number("total-kbps", in: kilobits)
         users = try arguments.values("user", "NAME:PASSWORD")
+        userFiles = arguments.texts("user-file")
+        secrets = arguments.texts("secret")
+        guard secrets.allSatisfy({ $0.utf8.count >= 16 }) else {
+            throw UsageError("'--secret' takes at least 16 characters: make one with 'openssl rand -hex 16'.")
+        }
+        secretFiles = arguments.texts("secret-file")
+        apiKeyFiles = arguments.texts("api-key-file")
+        tokenKeyFiles = arguments.texts("oauth-key-file")
+        tokenServerName = arguments.text("oauth-server-name") ?? realm
+        guard tokenServerName.utf8.count <= 255 else {
+            throw UsageError("'--oauth-server-name' takes at most 255 bytes.")
+        }
+        guard !tokenKeyFiles.isEmpty || !arguments.has("oauth-server-name") else {
+            throw UsageError("'--oauth-server-name' needs '--oauth-key-file FILE' beside it.")
+        }
         apiKeys = arguments.texts("api-key")
         guard apiKeys.allSatisfy({ $0.utf8.count >= 16 }) else {
             throw UsageError("'--api-key' takes at least 16 characters: make one with 'openssl rand -hex 16'.")

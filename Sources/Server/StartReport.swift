@@ -72,8 +72,11 @@ struct StartReport {
                 "Clients may relay to \(prefix) (--allow-peer): whatever listens there is within their reach."
             )
         }
-        if !options.users.isEmpty || !options.apiKeys.isEmpty {
-            warnings.append("Passwords or keys on the command line can be read by every user of this machine (ps).")
+        if options.showsSecrets {
+            warnings.append(
+                "Passwords or keys on the command line can be read by every user of this machine (ps): see "
+                    + "--user-file, --api-key-file and --secret-file."
+            )
         }
         if options.logAddresses == .full { warnings.append("Clients' addresses are logged in full (--log-addresses).") }
         for prefix in options.metricsFrom where prefix.length == 0 {

@@ -35,7 +35,7 @@ struct StateDirectory {
         let directory: String
         if let path { directory = path } else { directory = try standard() }
         let file = directory + "/" + secretName
-        guard let secret = try secret(in: file) else {
+        guard let secret = try secrets(in: file)?.first else {
             throw UsageError(
                 "There is no '\(file)': name the state directory of a server that has run with --state, "
                     + "or its secret with --secret."
@@ -73,50 +73,59 @@ struct StateDirectory {
     /// The path of the certificate that Floe made.
     var certificatePath: String { path + "/floe-certificate.pem" }
     private var keyPath: String { path + "/floe-key.pem" }
-    private var secretPath: String { path + "/" + Self.secretName }
+    var secretPath: String { path + "/" + Self.secretName }
     private static let secretName = "turn-secret"
 
-    /// The secret that ephemeral TURN credentials are made with: 43 characters of base64url, made at first use.
+    /// The secrets of ephemeral TURN credentials, one in a line: new ones are made with the first, the others are still
+    /// taken.
+    ///
+    /// At first use, one of 43 characters of base64url is made.
     ///
     /// - Throws: a sentence, if the file cannot be read or written, or holds something else.
-    func turnSecret() throws(UsageError) -> String {
-        if let secret = try Self.secret(in: secretPath) {
+    func turnSecrets() throws(UsageError) -> [String] {
+        if let secrets = try Self.secrets(in: secretPath) {
             PrivateFile.restrict(secretPath)
-            return secret
+            return secrets
         }
         var entropy = Entropy.system
         let secret = Base64.encode(entropy.bytes(32), .url)
         try PrivateFile.write(Array((secret + "\n").utf8), to: secretPath)
-        return secret
+        return [secret]
     }
 
-    private static func secret(in file: String) throws(UsageError) -> String? {
+    private static func secrets(in file: String) throws(UsageError) -> [String]? {
         guard let bytes = try PrivateFile.read(file, limit: 4096) else { return nil }
-        let text = String(decoding: bytes, as: UTF8.self)
-        let secret = String(text.drop(while: \.isWhitespace).prefix { !$0.isNewline })
-        guard secret.utf8.count >= 16 else {
+        let secrets = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).map(\.trimmed)
+            .filter { !$0.isEmpty }
+        guard !secrets.isEmpty, secrets.allSatisfy({ $0.utf8.count >= 16 }) else {
             throw UsageError("'\(file)' holds no secret of at least 16 characters; remove it to have a new one made.")
         }
-        return secret
+        return secrets
     }
 
-    /// The certificate that Floe makes for itself: kept, and made anew when it has less than 30 days left.
+    /// The certificate that Floe makes for itself: kept, and made anew when it has less than 30 days left, or
+    /// lacks one of the names and addresses that the server now has.
     ///
     /// A pair that does not fit together, as a crash between the two files leaves it, is made anew as well: a server
     /// that does not start because of a certificate of its own making helps nobody.
     ///
     /// - Throws: a sentence, if a file cannot be read or written.
-    func ownIdentity(for addresses: [IPAddress], now: UInt64) throws(UsageError) -> Identity {
+    func ownIdentity(for addresses: [IPAddress], names: [String] = [], now: UInt64) throws(UsageError) -> Identity {
+        let names = ["localhost"] + names.map { $0.lowercased() }.filter { $0 != "localhost" }
         if let certificate = try PrivateFile.read(certificatePath), let key = try PrivateFile.read(keyPath) {
             PrivateFile.restrict(keyPath)
             let identity = try? Self.identity(certificate, key, from: certificatePath)
-            if let identity, !identity.isExpired(at: Int64(now) + 30 * 86400) { return identity }
+            if let identity, !identity.isExpired(at: Int64(now) + 30 * 86400),
+                Set(identity.dnsNames).isSuperset(of: names), Set(identity.ipAddresses).isSuperset(of: addresses)
+            {
+                return identity
+            }
         }
         let made: Identity
         do {
             made = try Identity.selfSigned(
                 commonName: "Floe",
-                dnsNames: ["localhost"],
+                dnsNames: names,
                 ipAddresses: addresses,
                 validForDays: 825,
                 notBefore: Int64(now) - 86400

@@ -14,6 +14,16 @@ enum TURNCommand {
         [
             InstrumentOptions.credentials,
             (
+                "In place of a password",
+                [
+                    OptionSpecification(
+                        "token-file",
+                        "FILE",
+                        help: "an access token with its key, as 'floe token mint' prints it (RFC 7635)"
+                    )
+                ]
+            ),
+            (
                 "What to send",
                 [
                     OptionSpecification("count", "N", standard: "5", help: "how many datagrams"),
@@ -39,10 +49,10 @@ enum TURNCommand {
         guard let carrier = uri.carrier else {
             throw UsageError("'\(text)' means DTLS, which is not supported: use turns:…?transport=tcp.")
         }
-        let (username, password) = try InstrumentOptions.credentials(arguments, for: "turn")
+        let credentials = try credentials(arguments)
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")
         let targets = try InstrumentOptions.targets(ServerQuery(uri, supported: [carrier]), context)
-        var probe = TURNProbe(targets.first, username: username, password: password)
+        var probe = TURNProbe(targets.first, credentials)
         probe.fallbacks = targets.others
         if uri.transport == nil, carrier == .udp {
             let found = try? ServerTarget.find(ServerQuery(uri, supported: [.tcp]), tls: context)
@@ -68,6 +78,17 @@ enum TURNCommand {
         if probe.progress != nil { Console.write("\r        \r", to: 2) }
         Console.print(Self.text(report))
         return report.failure == nil ? 0 : 1
+    }
+
+    private static func credentials(_ arguments: ParsedArguments) throws(UsageError) -> TURNClientCredentials {
+        guard let path = arguments.text("token-file") else {
+            let (username, password) = try InstrumentOptions.credentials(arguments, for: "turn")
+            return .password(password, username: username)
+        }
+        guard !["user", "password", "secret"].contains(where: arguments.has) else {
+            throw UsageError("'--token-file' stands in place of '--user', '--password' and '--secret'.")
+        }
+        return .grant(try AccessTokenFile.grant(path, option: "--token-file").0)
     }
 
     static func text(_ report: TURNProbe.Report) -> String {

@@ -30,10 +30,9 @@ enum WebSetup {
 
     static func policy(
         _ options: ServeOptions,
-        secret: String,
-        apiKeyDigests: Set<String>
+        _ secrets: Secrets
     ) throws(UsageError) -> WebPolicy {
-        var policy = WebPolicy(minter: try minter(options, secret: secret))
+        var policy = WebPolicy(minter: try minter(options, secret: secrets.shared[0]))
         for text in options.origins {
             guard let origin = HTTPOrigin(text) else {
                 throw UsageError(
@@ -43,7 +42,7 @@ enum WebSetup {
             policy.origins.append(origin)
         }
         policy.metricsFrom = options.metricsFrom
-        policy.apiKeyDigests = apiKeyDigests
+        policy.apiKeyDigests = secrets.apiKeyDigests
         policy.insistsOnHTTPS = options.certificate != nil
         return policy
     }

@@ -66,21 +66,6 @@ public struct Database: ~Copyable, @unchecked Sendable {
         }
     }
 
-    /// A number that changes when another connection has changed the store, and only then: compare it to reload.
-    public func foreignVersion() throws(StoreError) -> Int64 {
-        var version: Int64 = 0
-        try prepare("PRAGMA data_version").run { (row) throws(StoreError) in version = row.integer(0) }
-        return version
-    }
-
-    /// Reads every page and checks the whole file.
-    /// - Throws: `StoreError.corrupt` if something is wrong with it.
-    public func verify() throws(StoreError) {
-        var report = ""
-        try prepare("PRAGMA quick_check(1)").run { (row) throws(StoreError) in report = row.text(0) }
-        guard report == "ok" else { throw .corrupt(path: path) }
-    }
-
     static func execute(_ sql: String, on handle: OpaquePointer, path: String) throws(StoreError) {
         try unsafe Statement(sql, on: handle, path: path).run()
     }

@@ -38,9 +38,9 @@ extension TURNClient {
     }
 
     private mutating func send(_ purpose: Purpose, after previous: LongTermAttempt?, at now: Instant) {
-        let attempt = session.attempt(after: previous)
+        let attempt = session.attempt(for: method(of: purpose), after: previous)
         let id = TransactionID.random(using: &entropy)
-        guard let bytes = encode(purpose, id, attempt.protection) else {
+        guard let bytes = encode(purpose, id, attempt) else {
             return fail(purpose, .transaction(.malformedResponse), at: now)
         }
         guard transactions.begin(id, method(of: purpose), bytes, Exchange(purpose: purpose, attempt: attempt), at: now)
@@ -71,15 +71,15 @@ extension TURNClient {
     }
 
     /// Writes a request; `nil` if it does not fit, which only a server with absurd realm and nonce can bring about.
-    private func encode(_ purpose: Purpose, _ id: TransactionID, _ protection: MessageProtection) -> [UInt8]? {
+    private func encode(_ purpose: Purpose, _ id: TransactionID, _ attempt: LongTermAttempt) -> [UInt8]? {
         var isWhole = true
         let bytes = buildBytes(capacity: Self.requestRoom) { output in
             var builder = STUNMessageBuilder(method(of: purpose), .request, id, into: &output)
             append(purpose, to: &builder, into: &output)
-            session.append(to: &builder, into: &output)
+            session.append(attempt, to: &builder, into: &output)
             isWhole =
                 (try? builder.finish(
-                    protectedBy: protection,
+                    protectedBy: attempt.protection,
                     fingerprint: configuration.fingerprint,
                     into: &output
                 )) != nil

@@ -81,11 +81,15 @@ public struct TURNClient: ~Copyable {
     public init(_ configuration: TURNClientConfiguration, entropy: Entropy = .system) throws(CredentialError) {
         self.configuration = configuration
         var entropy = entropy
-        session = try LongTermSession(
-            username: configuration.username,
-            password: configuration.password,
-            challenge: configuration.challenge
-        )
+        switch configuration.credentials {
+        case .password(let password, let username):
+            session = try LongTermSession(
+                username: username,
+                password: password,
+                challenge: configuration.challenge
+            )
+        case .grant(let grant): session = LongTermSession(grant: grant, challenge: configuration.challenge)
+        }
         transactions = ClientTransactions(
             policy: configuration.retransmission,
             isReliable: configuration.transport.isStream,
@@ -122,6 +126,17 @@ public struct TURNClient: ~Copyable {
 
     /// Tells that the connection was lost, or that ICMP says that the server's port is closed; ends the client.
     public mutating func transportFailed(at now: Instant) { end(.failed(.transaction(.transportFailed))) }
+
+    /// Refreshes the allocation with another access token, to be called before the present one ends (RFC 7635 §9).
+    ///
+    /// Without effect on a client with a password.
+    public mutating func renew(_ grant: AccessGrant, at now: Instant) {
+        session.renew(grant)
+        if case .allocated = phase { submit(.refresh, at: now) }
+    }
+
+    /// The name of the server that an access token must be for, once it has said that it takes any (RFC 7635 §6.1).
+    public var thirdPartyServerName: String? { session.thirdPartyServerName }
 
     /// What to hand to the next client of the same user and server: realm and nonce, once they were confirmed.
     public var challenge: LongTermChallenge? { session.challenge }

@@ -32,10 +32,8 @@ public struct TURNClientConfiguration: Sendable {
     public var server: SocketAddress
     /// What carries the messages to the server.
     public var transport: TransportProtocol
-    /// The user name, as it was given out with the password.
-    public var username: String
-    /// The password.
-    public var password: String
+    /// How the client shows that it may use the server.
+    public var credentials: TURNClientCredentials
     /// What an earlier client of the same user and server has learned, to be answered in one round trip.
     public var challenge: LongTermChallenge?
     /// The families of relayed addresses to ask for.
@@ -65,16 +63,28 @@ public struct TURNClientConfiguration: Sendable {
 
     /// Makes a configuration; everything that is not given has its documented default.
     public init(server: SocketAddress, transport: TransportProtocol = .udp, username: String, password: String) {
+        self.init(server: server, transport: transport, .password(password, username: username))
+    }
+
+    /// Makes a configuration of a holder of any kind of credentials.
+    public init(server: SocketAddress, transport: TransportProtocol = .udp, _ credentials: TURNClientCredentials) {
         self.server = server
         self.transport = transport
-        self.username = username
-        self.password = password
+        self.credentials = credentials
     }
 }
 
 extension TURNClientConfiguration: CustomReflectable {
     /// Shows nothing, so that no dump shows the password.
     public var customMirror: Mirror { Mirror(self, children: []) }
+}
+
+/// How a client shows that it may use a server.
+public enum TURNClientCredentials: Sendable {
+    /// A password and the user name that it was given out with (RFC 8489 §9.2).
+    case password(String, username: String)
+    /// An access token of an authorization server (RFC 7635).
+    case grant(AccessGrant)
 }
 
 /// How much a client keeps; what goes beyond is refused to its owner, or dropped and counted.

@@ -6,7 +6,8 @@ import TURN
 /// The state of one allocation, single or dual (RFC 8656 §6), from the accepted request until its end.
 struct Allocation {
     var client: ClientTuple
-    let account: Account
+    /// Who has it; the user stays, but a client comes with a new token before the old one ends.
+    var account: Account
     /// Of the Allocate request that made it: the same request again gets the same answer (turn 94).
     let transactionID: TransactionID
     let created: Instant

@@ -6,25 +6,13 @@ import STUN
 enum Identity {
     /// The user is known and the message is whole; its response is protected with this.
     case authenticated(Account, MessageProtection)
-    /// 401 or 438 with realm, nonce and algorithms; `isFailure` if the client has shown wrong credentials, and it was
-    /// the client and nobody who only writes its address.
-    case challenge(ErrorCode, isFailure: Bool)
+    /// 401 or 438 with realm, nonce and algorithms; with what is wrong if the client has shown wrong credentials, and it
+    /// was the client and nobody who only writes its address.
+    case challenge(ErrorCode, RefusedCredentials?)
     /// 400 without any of them.
     case malformed
-}
-
-/// A user who may allocate; one object for all allocations of a static user.
-///
-/// No packet touches it.
-final class Account: Sendable {
-    /// The name under which the quota counts: without the expiry time of temporary credentials.
-    let user: String
-    let credentials: LongTermCredentials
-
-    init(user: String, credentials: LongTermCredentials) {
-        self.user = user
-        self.credentials = credentials
-    }
+    /// 420: an ACCESS-TOKEN, which nobody has asked for (RFC 7635 §7).
+    case unexpectedToken
 }
 
 extension TURNServerEngine {
@@ -39,7 +27,7 @@ extension TURNServerEngine {
         holder: Account?,
         isRepeated: Bool
     ) -> Identity {
-        guard request.hasIntegrity else { return .challenge(.unauthenticated, isFailure: false) }
+        guard request.hasIntegrity else { return .challenge(.unauthenticated, nil) }
         let claim: Claim
         do {
             guard let found = try Claim(request) else { return .malformed }
@@ -63,21 +51,37 @@ extension TURNServerEngine {
         } catch {
             return .malformed
         }
-        let accounts = accounts(for: claim, holder: holder)
+        let accounts: [Account]
+        let hasToken = request.contains(.accessToken) && (request.method == .allocate || request.method == .refresh)
+        if hasToken, let token = request.value(.accessToken) {
+            guard let thirdParty = credentials.thirdParty else { return .unexpectedToken }
+            guard case .name(let keyID) = claim else { return .malformed }
+            accounts = thirdParty.accounts(keyID: keyID, token: token, atUnixSeconds: unixSeconds)
+        } else {
+            // What a token has made lives as long as that; nothing but another one prolongs it.
+            let isOver = request.method == .refresh && holder?.remainingSeconds(atUnixSeconds: unixSeconds) == 0
+            accounts = self.accounts(for: claim, holder: isOver ? nil : holder)
+        }
         let account = accounts.first { account in
-            account.credentials.key(for: algorithm).map { request.checkPreferredIntegrity($0) == .valid } ?? false
+            account.key(for: algorithm).map { request.checkPreferredIntegrity($0) == .valid } ?? false
         }
         // An unknown user costs the same work as a wrong password (turn 70).
         if accounts.isEmpty { _ = request.checkPreferredIntegrity(decoyKey) }
-        guard let account, let key = account.credentials.key(for: algorithm),
+        guard let account, let key = account.key(for: algorithm),
             realm.elementsEqual(credentials.realmBytes.span)
         else {
             // Who has our nonce is where it says to be; otherwise the address may be a victim's.
             let isThere = client.transport.isStream || hasCurrentNonce(nonce, client)
-            return .challenge(.unauthenticated, isFailure: isThere)
+            guard isThere else { return .challenge(.unauthenticated, nil) }
+            if account != nil { return .challenge(.unauthenticated, .realm) }
+            if hasToken { return .challenge(.unauthenticated, .token) }
+            return .challenge(
+                .unauthenticated,
+                accounts.isEmpty ? credentials.refusal(claim.name, unixSeconds) : .password
+            )
         }
         let isCurrent = hasCurrentNonce(nonce, client)
-        guard isCurrent || isRepeated else { return .challenge(.staleNonce, isFailure: false) }
+        guard isCurrent || isRepeated else { return .challenge(.staleNonce, nil) }
         return .authenticated(account, isFallback ? .sha1(key) : .sha256(key))
     }
 
@@ -88,10 +92,10 @@ extension TURNServerEngine {
     private func accounts(for claim: Claim, holder: Account?) -> [Account] {
         switch claim {
         case .name(let name):
-            if let holder, holder.credentials.username == name { return [holder] }
+            if let holder, holder.username == name { return [holder] }
             return credentials.accounts(name: name, atUnixSeconds: unixSeconds)
         case .hash(let hash):
-            if let holder, holder.credentials.userhash == hash { return [holder] }
+            if let holder, holder.userhash == hash { return [holder] }
             return credentials.accounts(hash: hash)
         }
     }
@@ -101,6 +105,11 @@ extension TURNServerEngine {
 private enum Claim {
     case name(String)
     case hash(UserHash)
+
+    var name: String? {
+        guard case .name(let name) = self else { return nil }
+        return name
+    }
 
     /// Reads USERNAME or, without it, USERHASH; `nil` if there is neither or the name is no text.
     init?(_ request: borrowing STUNMessageView) throws(STUNError) {

@@ -2,8 +2,8 @@
 struct QuotaLedger {
     enum Denial { case user, total }
 
-    let perUser: Int
-    let total: Int
+    var perUser: Int
+    var total: Int
     private(set) var count = 0
     private var counts: [String: Int] = [:]
 

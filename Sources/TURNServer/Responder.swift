@@ -48,7 +48,7 @@ extension STUNError {
 }
 
 extension TURNServerEngine {
-    /// More than any response needs: the longest has two addresses, a realm or SOFTWARE, and all protection.
+    /// More than any response needs: the longest has a realm, a server name, a nonce and algorithms, or two addresses and all protection.
     static let responseRoom = 1280
 
     /// Writes a success response; `body` appends its attributes.
@@ -95,6 +95,8 @@ extension TURNServerEngine {
         let realm = credentials.realm
         let algorithms = credentials.passwordAlgorithms
         let factory = nonces
+        // RFC 7635 §4: with 401, not with 438.
+        let serverName = code == .unauthenticated ? credentials.thirdParty?.serverName : nil
         let now = unixSeconds
         let written = outbox.append(to: responder.client, room: Self.responseRoom) { output in
             var builder = STUNMessageBuilder(responder.method, .error, responder.transactionID, into: &output)
@@ -102,6 +104,7 @@ extension TURNServerEngine {
             builder.append(.realm, realm, into: &output)
             builder.append(nonceFor: responder.client.remote, from: factory, atUnixSeconds: now, into: &output)
             if algorithms.count > 0 { builder.append(passwordAlgorithms: algorithms, into: &output) }
+            if let serverName { builder.append(.thirdPartyAuthorization, serverName, into: &output) }
             return Self.finish(builder, responder, into: &output)
         }
         if written { counters.countError(code) } else { counters.countDrop(.outboxFull) }

@@ -155,6 +155,8 @@ public enum TURNServerConfigurationError: Error, Hashable, Sendable, CustomStrin
     case softwareTooLong
     /// A static user's keys were made for another realm.
     case userOfAnotherRealm
+    /// The server's name for tokens is empty or too long, or there is no key.
+    case badThirdParty
     /// A lifetime is outside what RFC 8656 allows.
     case badLifetimes
 
@@ -174,6 +176,7 @@ public enum TURNServerConfigurationError: Error, Hashable, Sendable, CustomStrin
         case .badNonceSecret: "the nonce secret is too short: give 16 bytes or more"
         case .softwareTooLong: "the software name is too long: use at most 127 characters"
         case .userOfAnotherRealm: "a user's keys belong to another realm: make them anew for this one"
+        case .badThirdParty: "access tokens need a server name of 1 to 255 bytes and at least one key"
         case .badLifetimes:
             "lifetimes must be: default at most maximum, maximum at most a day, reservation at least 30 seconds"
         }
@@ -200,6 +203,7 @@ extension TURNServerConfiguration {
         let name = software ?? ""
         guard name.count <= 127, name.utf8.count <= 509 else { throw .softwareTooLong }
         guard credentials.isConsistent else { throw .userOfAnotherRealm }
+        guard credentials.thirdParty?.isUsable != false else { throw .badThirdParty }
         let (first, last) = (lifetimes.default, lifetimes.maximum)
         guard first > .zero, first <= last, last <= .seconds(86_400), lifetimes.reservation >= .seconds(30) else {
             throw .badLifetimes

@@ -9,6 +9,8 @@ public struct TURNServerCredentials: Sendable {
     public let realm: String
     /// The password algorithms that are offered, best first; empty announces none, as RFC 5389 servers do.
     public let passwordAlgorithms: PasswordAlgorithmList
+    /// Whose access tokens are taken as well; `nil` for nobody's.
+    public let thirdParty: ThirdPartyAuthorization?
 
     let realmBytes: [UInt8]
     private let users: [String: Account]
@@ -21,7 +23,8 @@ public struct TURNServerCredentials: Sendable {
     /// Makes the set of users.
     ///
     /// `users` have static credentials in this realm. `secrets` verify credentials of the form "expiry:user", which a
-    /// service has minted with one of them, at most `maximumTemporarySeconds` ahead. A fleet whose servers take over each other's clients gives all of them
+    /// service has minted with one of them, at most `maximumTemporarySeconds` ahead. `thirdParty` verifies access tokens.
+    /// A fleet whose servers take over each other's clients gives all of them
     /// the same `nonceSecret`, of 16 bytes or more; without one it is random. The previous one is accepted as well.
     public init(
         realm: String,
@@ -29,6 +32,7 @@ public struct TURNServerCredentials: Sendable {
         secrets: [RESTSecret] = [],
         maximumTemporarySeconds: UInt64 = 30 * 86_400,
         passwordAlgorithms: PasswordAlgorithmList = [.sha256, .md5],
+        thirdParty: ThirdPartyAuthorization? = nil,
         nonceSecret: [UInt8]? = nil,
         previousNonceSecret: [UInt8]? = nil
     ) {
@@ -42,6 +46,7 @@ public struct TURNServerCredentials: Sendable {
         self.secrets = secrets
         self.maximumTemporarySeconds = maximumTemporarySeconds
         self.passwordAlgorithms = passwordAlgorithms
+        self.thirdParty = thirdParty
         self.nonceSecret = nonceSecret ?? entropy.bytes(32)
         self.previousNonceSecret = previousNonceSecret
     }
@@ -49,11 +54,12 @@ public struct TURNServerCredentials: Sendable {
     /// What the nonces announce.
     ///
     /// User names can only be hidden where the server has all of them to compare with: the names of temporary credentials
-    /// hold a time that it cannot guess, so a server that accepts those does not announce it.
+    /// hold a time that it cannot guess, so a server that accepts those does not announce it. Nor does one that takes access
+    /// tokens, whose key is named in USERNAME (RFC 7635 §5).
     public var features: SecurityFeatures {
         var features: SecurityFeatures = []
         if passwordAlgorithms.count > 0 { features.insert(.passwordAlgorithms) }
-        if secrets.isEmpty { features.insert(.usernameAnonymity) }
+        if secrets.isEmpty, thirdParty == nil { features.insert(.usernameAnonymity) }
         return features
     }
 
@@ -65,7 +71,13 @@ public struct TURNServerCredentials: Sendable {
     }
 
     /// Whether every static user belongs to this realm.
-    var isConsistent: Bool { users.values.allSatisfy { $0.credentials.realm == realm } }
+    var isConsistent: Bool { users.values.allSatisfy { $0.realm == realm } }
+
+    /// Why nobody is known under a name, or under a hash if there is none.
+    func refusal(_ name: String?, _ now: UInt64) -> RefusedCredentials {
+        guard let name, !secrets.isEmpty, let parts = RESTUsername(Array(name.utf8).span) else { return .user }
+        return parts.expiryUnixSeconds < now ? .expired : .user
+    }
 
     func accounts(hash: UserHash) -> [Account] {
         guard let name = names[hash], let found = users[name] else { return [] }

@@ -12,7 +12,7 @@ extension TURNServerEngine {
         if let handle = allocation(of: context.client) {
             let isRepeated = allocations.read(handle) {
                 $0.transactionID == request.transactionID
-                    && $0.account.credentials.username == context.account.credentials.username
+                    && $0.account.admits(context.account)
             }
             guard isRepeated == true else {
                 fail(context.responder, .allocationMismatch)
@@ -44,7 +44,9 @@ extension TURNServerEngine {
         _ transactionID: TransactionID,
         _ context: RequestContext
     ) -> ErrorCode? {
-        guard acceptsAllocations, allocations.count < allocations.limit else { return .insufficientCapacity }
+        guard acceptsAllocations, allocations.count < configuration.limits.allocations else {
+            return .insufficientCapacity
+        }
         let now = context.now
         let user = context.account.user
         var redeemed: PortLease?
@@ -89,7 +91,7 @@ extension TURNServerEngine {
         if isForwarded { shared.forwarded.register(context.client, at: shard) }
         pending[handle] = PendingAllocate(
             responder: context.responder,
-            lifetime: wish.lifetime,
+            lifetime: bounded(wish.lifetime, by: context.account),
             wish: wish.ports,
             wantsTicket: wish.wantsTicket,
             attempts: configuration.limits.portAttempts

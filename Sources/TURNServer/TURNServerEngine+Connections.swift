@@ -164,8 +164,8 @@ extension TURNServerEngine {
             let number = try? request.connectionID(), let handle = connections.handle(number),
             let connection = connections[handle], case .waiting = connection.state
         else { return fail(context.responder, .badRequest, "CONNECTION-ID waits for no such stream") }
-        let owner = allocations.read(connection.allocation) { $0.account.credentials.username }
-        guard owner == context.account.credentials.username else { return fail(context.responder, .wrongCredentials) }
+        let isOwner = allocations.read(connection.allocation) { $0.account.admits(context.account) }
+        guard isOwner == true else { return fail(context.responder, .wrongCredentials) }
         connections.setState(handle, .joined)
         connections.setDeadline(handle, nil)
         succeed(context.responder) { $0.append(.connectionID, number, into: &$1) }

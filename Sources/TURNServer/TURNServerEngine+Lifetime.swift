@@ -19,7 +19,9 @@ extension TURNServerEngine {
         do {
             families = try refreshedFamilies(request, handle)
             let isDelete = try AllocateWish.seconds(request) == 0
-            lifetime = isDelete ? .zero : try AllocateWish.lifetime(request, configuration.lifetimes)
+            lifetime =
+                isDelete
+                ? .zero : bounded(try AllocateWish.lifetime(request, configuration.lifetimes), by: context.account)
         } catch {
             return fail(context.responder, error.code, error.reason)
         }
@@ -29,6 +31,8 @@ extension TURNServerEngine {
         } else {
             let expires = context.now + lifetime
             _ = allocations.update(handle) { allocation in
+                // A new token takes the place of the one that the allocation was made with (RFC 7635 §9).
+                allocation.account = allocation.account.continued(by: context.account)
                 for family in families {
                     guard var relay = allocation.relays[family].open else { continue }
                     relay.expires = expires
@@ -42,6 +46,12 @@ extension TURNServerEngine {
             builder.append(.lifetime, UInt32(clamping: lifetime.seconds), into: &output)
             if let ticket { builder.append(.mobilityTicket, ticket.span, into: &output) }
         }
+    }
+
+    /// The lifetime, or what is left of the access token, if that is less (RFC 7635 §9).
+    func bounded(_ lifetime: TimeSpan, by account: Account) -> TimeSpan {
+        guard let seconds = account.remainingSeconds(atUnixSeconds: unixSeconds) else { return lifetime }
+        return min(lifetime, .seconds(UInt64(seconds)))
     }
 
     /// The relayed addresses that a Refresh is for: all, or the one of REQUESTED-ADDRESS-FAMILY (turn 117).

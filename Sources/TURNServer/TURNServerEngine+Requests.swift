@@ -55,10 +55,13 @@ extension TURNServerEngine {
         }
         let isRepeated = handle.flatMap { allocations.read($0) { $0.transactionID } } == request.transactionID
         switch authenticate(request, from: client, holder: holder, isRepeated: isRepeated) {
-        case .challenge(let code, let isFailure):
+        case .challenge(let code, let refusal):
             guard unauthenticated.take(client.remote.ip, at: now) else { return ignore(.unauthenticatedRateLimit) }
-            if isFailure { log(.authenticationFailed(client: client)) }
+            if let refusal { log(.authenticationFailed(client: client, refusal)) }
             challenge(responder, code)
+        case .unexpectedToken:
+            guard unauthenticated.take(client.remote.ip, at: now) else { return ignore(.unauthenticatedRateLimit) }
+            fail(responder, .unknownAttribute, unknown: AttributeTypeList([.accessToken]))
         case .malformed:
             guard unauthenticated.take(client.remote.ip, at: now) else { return ignore(.unauthenticatedRateLimit) }
             fail(responder, .badRequest, Self.credentialFault(in: request))
@@ -86,6 +89,7 @@ extension TURNServerEngine {
         _ request: borrowing STUNMessageView,
         _ context: RequestContext
     ) -> ClientDisposition {
+        let known = credentials.thirdParty == nil ? known : known.union([.accessToken])
         let unknown = request.unknownRequiredAttributes(known: known)
         guard unknown.isEmpty else {
             fail(context.responder, .unknownAttribute, unknown: unknown)
@@ -106,7 +110,7 @@ extension TURNServerEngine {
             mismatch(request, context)
             return .accepted
         }
-        guard holder.credentials.username == context.account.credentials.username else {
+        guard holder.admits(context.account) else {
             fail(context.responder, .wrongCredentials)
             return .accepted
         }

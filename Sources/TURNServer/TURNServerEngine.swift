@@ -8,11 +8,11 @@ import STUN
 /// a stream), sends what `receive` and `receiveFromPeer` return at once, and after each call drains `pollTransmit` and
 /// `pollEvent`. Binding needs no credentials; everything that makes state needs long-term ones (RFC 8489 §9.2).
 public struct TURNServerEngine: ~Copyable {
-    let configuration: TURNServerConfiguration
+    var configuration: TURNServerConfiguration
     let shared: TURNServerShared
-    let credentials: TURNServerCredentials
-    let gate: PeerAddressGate
-    let nonces: NonceFactory
+    var credentials: TURNServerCredentials
+    var gate: PeerAddressGate
+    var nonces: NonceFactory
     /// What the peers' addresses must be translated for: a relay address that peers know under another one.
     let presentsRelays: Bool
     let known: AttributeSet
@@ -82,10 +82,10 @@ public struct TURNServerEngine: ~Copyable {
         shard = shared.addShard()
         decoyKey = IntegrityKey(entropy.bytes(32).span)
         let limits = configuration.limits
-        allocations = SlotPool(limit: limits.allocations)
+        allocations = SlotPool(limit: 1 << 24)
         limitsBandwidth = limits.bytesPerSecondPerUser != nil || limits.bytesPerSecond != nil
         totalBytes = shared.totalBytes.map { LeasedBytes($0) }
-        userBytes = SlotPool(limit: limits.allocations)
+        userBytes = SlotPool(limit: 1 << 24)
         clients = FlatTable(seed: entropy.next())
         movers = FlatTable(seed: entropy.next())
         peers = PeerTables(seed: entropy.next())

@@ -38,7 +38,7 @@ public enum TURNServerEvent: Sendable, Equatable {
     /// A request showed wrong credentials.
     ///
     /// Told only of clients that have been proven to be at their address; not of the ordinary first request without any.
-    case authenticationFailed(client: ClientTuple)
+    case authenticationFailed(client: ClientTuple, RefusedCredentials)
 }
 
 /// A relay socket that the driver must open.
@@ -123,4 +123,18 @@ public struct RelayedTraffic: Sendable, Hashable {
         packetsToClient &+= 1
         bytesToClient &+= UInt64(bytes)
     }
+}
+
+/// What is wrong with the credentials that a client has shown; it is told to the operator, never to the client.
+public enum RefusedCredentials: String, Hashable, Sendable {
+    /// There is no such user.
+    case user = "unknown user"
+    /// The time of temporary credentials is over.
+    case expired = "expired"
+    /// The user is known, but the message was not made with the password.
+    case password = "wrong password"
+    /// Everything is right but the realm.
+    case realm = "wrong realm"
+    /// The access token is of an unknown key, forged, for another server, or its time is over; or its key was not used.
+    case token = "access token"
 }

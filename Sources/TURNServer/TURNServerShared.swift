@@ -72,6 +72,14 @@ public final class TURNServerShared: Sendable {
         )
     }
 
+    /// Changes the quotas; who has more than is now granted keeps it, but gets nothing new.
+    public func setQuotas(perUser: Int, total: Int) {
+        state.withLock { state in
+            state.ledger.perUser = perUser
+            state.ledger.total = total
+        }
+    }
+
     /// How many allocations and held reservations the quota counts, over all shards.
     public var allocationCount: Int { state.withLock { $0.ledger.count } }
 

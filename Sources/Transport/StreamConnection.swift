@@ -186,6 +186,13 @@ public struct StreamConnection: ~Copyable, Sendable {
         return .sent
     }
 
+    /// Sends bytes without TLS after a handshake that failed because the peer does not speak it; what the kernel does not
+    /// take at once is lost.
+    public mutating func sendPlain(_ bytes: Span<UInt8>) {
+        guard case .tls(.notTLS)? = failure else { return }
+        _ = send(bytes)
+    }
+
     /// Ends our direction: TLS's `close_notify` and TCP's end follow what waits; then go on reading until `.closed`.
     public mutating func finish() {
         guard !isFinishing else { return }

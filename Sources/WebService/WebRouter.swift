@@ -40,7 +40,7 @@ struct WebRouter {
     /// What proxies say about those whom they speak for (RFC 7239, RFC 9110 §7.6.3, and what came before).
     private static let proxyFields = ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via"]
 
-    let policy: WebPolicy
+    var policy: WebPolicy
     let assets: PageAssets
 
     func route(

@@ -25,7 +25,7 @@ struct WebServer: ~Copyable {
     }
 
     let configuration: WebConfiguration
-    let router: WebRouter
+    var router: WebRouter
     let logger: Logger
     let mailbox: Mailbox<WebCommand>
     let externalMetrics: @Sendable (inout MetricsText) -> Void
@@ -146,7 +146,10 @@ struct WebServer: ~Copyable {
         mailbox.receive(into: &commands)
         for command in commands {
             switch command {
-            case .useTLS(let context): tls = context
+            case .reload(let policy, let context):
+                tls = context
+                router.policy = policy
+                signaling.iceServers = policy.minter
             case .stop: stop(at: now)
             }
         }
@@ -172,6 +175,6 @@ struct WebServer: ~Copyable {
 
 /// What other threads ask of the web service.
 enum WebCommand: Sendable {
-    case useTLS(TLSContext)
+    case reload(WebPolicy, TLSContext?)
     case stop
 }

@@ -1,4 +1,3 @@
-public import Crypto
 public import Diagnostics
 import EventLoop
 public import Store
@@ -32,8 +31,10 @@ public final class WebService: Sendable {
         thread = Mutex(try LoopThread(name: "floe-web") { box.run() })
     }
 
-    /// Uses another certificate for TLS connections from now on; those that exist stay.
-    public func useTLS(_ context: TLSContext) { _ = mailbox.push(.useTLS(context)) }
+    /// Takes another configuration's policy, and its certificate for new TLS connections; those that exist stay.
+    public func reload(_ configuration: WebConfiguration) {
+        _ = mailbox.push(.reload(configuration.policy, configuration.tls))
+    }
 
     /// Tells the service to end its connections and stop; `join` waits for it.
     public func stop() { _ = mailbox.push(.stop) }

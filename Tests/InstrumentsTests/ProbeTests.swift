@@ -90,7 +90,7 @@ private final class LoopbackRelay {
     @Test(arguments: TransportProtocol.allCases)
     func `turn 201: data and a file go from one allocation to the other`(transport: TransportProtocol) throws {
         let relay = try LoopbackRelay()
-        var probe = TURNProbe(relay.target(transport), username: "alice", password: "wonderland")
+        var probe = TURNProbe(relay.target(transport), .password("wonderland", username: "alice"))
         probe.file = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
         let report = try probe.run()
         #expect(report.failure == nil)
@@ -133,8 +133,8 @@ private final class LoopbackRelay {
 
     @Test func `a wrong password is said to be one`() throws {
         let relay = try LoopbackRelay()
-        let report = try TURNProbe(relay.target(.udp), username: "alice", password: "queen").run()
-        #expect(report.failure == "the server does not accept user name and password")
+        let report = try TURNProbe(relay.target(.udp), .password("queen", username: "alice")).run()
+        #expect(report.failure == "the server does not accept the credentials")
         #expect(report.allocation == nil)
     }
 
@@ -151,7 +151,7 @@ private final class LoopbackRelay {
     @Test func `where nobody listens the connection is refused`() throws {
         let port = try UDPSocket(boundTo: SocketAddress(.loopback(.ipv4), port: 0)).localAddress.port
         let target = ServerTarget(SocketAddress(.loopback(.ipv4), port: port), .tcp)
-        let report = try TURNProbe(target, username: "alice", password: "wonderland").run()
+        let report = try TURNProbe(target, .password("wonderland", username: "alice")).run()
         #expect(report.failure == "connection refused")
     }
 

@@ -66,7 +66,9 @@ import Transport
         let old = try relay.client(.tls)
         _ = try old.bind()
         let fresh = try TestRelay.identity()
-        relay.service.useTLS(try TLSContext(serverIdentities: [fresh], applicationProtocols: ["stun.turn"]))
+        var configuration = relay.configuration
+        configuration.tls = try TLSContext(serverIdentities: [fresh], applicationProtocols: ["stun.turn"])
+        try relay.service.reload(configuration)
         #expect(eventually { (try? relay.stream(.tls, trusting: fresh)) != nil })
         #expect(throws: ClientError.self) { try relay.stream(.tls) }
         #expect(try old.bind().code == 0)

@@ -103,7 +103,7 @@ struct CommandResult {
 
     @Test func `without a secret that of the server's state is taken`() async throws {
         let folder = try TemporaryFolder()
-        let secret = try StateDirectory(folder.path).turnSecret()
+        let secret = try #require(try StateDirectory(folder.path).turnSecrets().first)
         let made = try await credentials("--state", folder.path)
         #expect(made.ttlSeconds == 86400)
         let turn = try #require(made.iceServers.last)
@@ -123,6 +123,7 @@ struct CommandResult {
             (["version"], 0, "floe \(Floe.version)\n"), (["--version"], 0, "floe \(Floe.version)\n"),
             (["--help"], 0, Floe.program.help), (["-h"], 0, Floe.program.help), (["help"], 0, Floe.program.help),
             ([], 2, Floe.program.help),
+            (["help", "serve"], 0, ServeCommand.specification.help(program: "floe")),
             (["serve", "--help"], 0, ServeCommand.specification.help(program: "floe")),
             (["credentials", "--help"], 0, CredentialsCommand.specification.help(program: "floe")),
         ] as [([String], Int32, String)]

@@ -64,7 +64,7 @@ import Testing
     @Test func `a secret that others could read is closed to them`() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         try write("0123456789abcdef\n", to: "turn-secret", mode: 0o644)
-        #expect(try StateDirectory(folder).turnSecret() == "0123456789abcdef")
+        #expect(try StateDirectory(folder).turnSecrets() == ["0123456789abcdef"])
         #expect(try mode("turn-secret") == 0o600)
     }
 

@@ -47,28 +47,32 @@ import Testing
 
     @Test func `the secret is made once and kept for its owner only`() throws {
         let state = try StateDirectory(path)
-        let secret = try state.turnSecret()
+        let secret = try #require(try state.turnSecrets().first)
         #expect(secret.utf8.count == 43)
         #expect(secret.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") })
         #expect(try folder.mode(of: "state/turn-secret") == 0o600)
-        #expect(try state.turnSecret() == secret)
-        #expect(try StateDirectory(path).turnSecret() == secret)
-        let other = try StateDirectory(folder.path + "/other").turnSecret()
+        #expect(try state.turnSecrets() == [secret])
+        #expect(try StateDirectory(path).turnSecrets() == [secret])
+        let other = try StateDirectory(folder.path + "/other").turnSecrets().first
         #expect(other != secret)
         #expect(folder.names == ["other", "state"])
     }
 
     @Test(arguments: [
-        ("an operator's own secret\n", "an operator's own secret"),
-        ("  \n0123456789abcdef\r\nmore", "0123456789abcdef"),
+        ("an operator's own secret\n", ["an operator's own secret"]),
+        ("  \n0123456789abcdef\r\n", ["0123456789abcdef"]),
+        ("0123456789abcdef\n\n the one before this \n", ["0123456789abcdef", "the one before this"]),
     ])
-    func `the secret may be the operator's own`(content: String, secret: String) throws {
+    func `the secret may be the operator's own, and those of before may follow it (turn 207)`(
+        content: String,
+        secrets: [String]
+    ) throws {
         let state = try StateDirectory(path)
         try folder.write(content, to: "state/turn-secret")
-        #expect(try state.turnSecret() == secret)
+        #expect(try state.turnSecrets() == secrets)
     }
 
-    @Test(arguments: ["", "\n", "short\n", "short\n0123456789abcdef\n"])
+    @Test(arguments: ["", "\n", "short\n", "short\n0123456789abcdef\n", "0123456789abcdef\nshort\n"])
     func `a secret that is none is refused, and stays`(content: String) throws {
         let state = try StateDirectory(path)
         try folder.write(content, to: "state/turn-secret")
@@ -76,7 +80,7 @@ import Testing
             throws: UsageError(
                 "'\(path)/turn-secret' holds no secret of at least 16 characters; remove it to have a new one made."
             )
-        ) { try state.turnSecret() }
+        ) { try state.turnSecrets() }
         #expect(folder.read("state/turn-secret") == content)
     }
 
@@ -84,7 +88,7 @@ import Testing
         let state = try StateDirectory(path)
         try folder.write(String(repeating: "a", count: 5000), to: "state/turn-secret")
         #expect(throws: UsageError("'\(path)/turn-secret' is longer than 4096 bytes; is it the right file?")) {
-            try state.turnSecret()
+            try state.turnSecrets()
         }
     }
 
@@ -115,6 +119,18 @@ import Testing
         #expect(fresh.notAfter > old.notAfter)
         #expect(try state.ownIdentity(for: addresses, now: late + 1).fingerprintSHA256 == fresh.fingerprintSHA256)
         #expect(folder.read("state/floe-certificate.pem") == fresh.certificatePEM)
+    }
+
+    @Test func `a certificate that lacks a name or an address of now is made anew, and only then`() throws {
+        let state = try StateDirectory(path)
+        let old = try state.ownIdentity(for: addresses, now: now)
+        let named = try state.ownIdentity(for: addresses, names: ["Call.example.org"], now: now)
+        #expect(named.dnsNames == ["localhost", "call.example.org"])
+        #expect(named.fingerprintSHA256 != old.fingerprintSHA256)
+        let fewer = try state.ownIdentity(for: [], now: now)
+        #expect(fewer.fingerprintSHA256 == named.fingerprintSHA256)
+        let more = try state.ownIdentity(for: addresses + [IPAddress(ipv4: 0xC000_0263)], now: now)
+        #expect(more.fingerprintSHA256 != named.fingerprintSHA256)
     }
 
     @Test func `a directory that holds other things is refused and left as it is`() throws {

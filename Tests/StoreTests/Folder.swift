@@ -1,6 +1,8 @@
 import FoundationEssentials
 import Testing
 
+@testable import Store
+
 /// A directory of its own for one test; removed with all files in it at the end.
 final class Folder {
     let path: String
@@ -31,5 +33,14 @@ final class Folder {
         if data.count < offset + bytes.count { data.append(Data(count: offset + bytes.count - data.count)) }
         data.replaceSubrange(offset..<offset + bytes.count, with: bytes)
         try data.write(to: URL(filePath: file))
+    }
+}
+
+extension Database {
+    /// Reads every page and checks the whole file.
+    func verify() throws(StoreError) {
+        var report = ""
+        try prepare("PRAGMA quick_check(1)").run { (row) throws(StoreError) in report = row.text(0) }
+        guard report == "ok" else { throw .corrupt(path: path) }
     }
 }

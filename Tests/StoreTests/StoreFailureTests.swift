@@ -6,15 +6,12 @@ import Testing
 
 @Suite("Store failures")
 struct StoreFailureTests {
-    @Test func `a second opener reads and is told of changes`() throws {
+    @Test func `a second opener reads what the first has written`() throws {
         let folder = try Folder()
         let first = try Database(path: folder.file)
         let second = try Database(path: folder.file)
-        let before = try second.foreignVersion()
         try second.apply([.save(session(1))])
-        #expect(try second.foreignVersion() == before, "one's own change is not foreign")
         try first.apply([.save(session(2))])
-        #expect(try second.foreignVersion() != before)
         #expect(try second.sessions().count == 2)
     }
 

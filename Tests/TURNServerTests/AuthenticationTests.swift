@@ -152,7 +152,7 @@ import Testing
         stream.nonce = spoofer.nonce
         #expect(server.events.isEmpty)
         #expect(try stream.exchange(stream.message(.allocate, []))?.code == 401)
-        #expect(server.events == [.authenticationFailed(client: stream.tuple)])
+        #expect(server.events == [.authenticationFailed(client: stream.tuple, .password)])
     }
 
     @Test func `an unknown USERHASH gets 401`() throws {

@@ -126,7 +126,9 @@ import Transport
         let old = try web.http(isTLS: true)
         #expect(try old.get("/healthz").status == .ok)
         let fresh = try TestWeb.identity()
-        web.service.useTLS(try TLSContext(serverIdentities: [fresh], applicationProtocols: ["http/1.1"]))
+        var configuration = web.configuration
+        configuration.tls = try TLSContext(serverIdentities: [fresh], applicationProtocols: ["http/1.1"])
+        web.service.reload(configuration)
         #expect(eventually { (try? web.stream(isTLS: true, trusting: fresh)) != nil })
         #expect(throws: ClientError.self) { try web.stream(isTLS: true) }
         #expect(try old.get("/healthz").status == .ok)

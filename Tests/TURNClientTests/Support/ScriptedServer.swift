@@ -97,13 +97,14 @@ final class Script {
         code: UInt16 = 401,
         nonce: [UInt8] = plainNonce,
         algorithms: [UInt8]? = nil,
-        realm: String = Script.realm
+        realm: String = Script.realm,
+        extra: [STUNMessage.Attribute] = []
     ) throws -> TURNClientDisposition {
         var attributes: [STUNMessage.Attribute] = [
             .error(code), .init(.realm, Array(realm.utf8)), .init(.nonce, nonce),
         ]
         if let algorithms { attributes.append(.init(.passwordAlgorithms, algorithms)) }
-        return try answer(request, .error, attributes)
+        return try answer(request, .error, attributes + extra)
     }
 
     var sha1: MessageProtection { .sha1(credentials.md5Key) }
