@@ -54,6 +54,7 @@ let engines: [Target] = [
     module("TURN", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN"]),
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
+    module("ProxyProtocol", ["Bytes", "NetTypes"]),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
     system("CWslay", apt: "libwslay-dev"),
     module("WebSocket", ["Bytes", "NetTypes", "Crypto", "HTTP", "CWslay"]),
@@ -63,7 +64,7 @@ let engines: [Target] = [
 let drivers: [Target] = [
     .target(name: "CLinux", exclude: exists("Sources/CLinux/README.md") ? ["README.md"] : []),
     module("EventLoop", ["Bytes", "NetTypes", "Diagnostics", "CLinux"]),
-    module("Transport", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "CLinux", "EventLoop"]),
+    module("Transport", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "ProxyProtocol", "CLinux", "EventLoop"]),
 ]
 let services: [Target] = [
     system("CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -145,6 +146,7 @@ let testing: [Target] = [
         ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
     ),
     tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
+    tests("ProxyProtocolTests", ["ProxyProtocol", "Bytes", "NetTypes", "TestSupport"]),
     tests("WebSocketTests", ["WebSocket", "HTTP", "Bytes", "NetTypes", "Crypto", "TestSupport"]),
     tests("SignalingTests", ["Signaling", "SignalingMessages", "Diagnostics", "NetTypes", "Bytes", "TestSupport"]),
     tests("StoreTests", ["Store", "NetTypes", "TestSupport"]),
@@ -193,8 +195,8 @@ let testing: [Target] = [
     .target(
         name: "FuzzTargets",
         dependencies: dependencies([
-            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "HTTP", "WebSocket",
-            "SignalingMessages", "Signaling", "CommandLineSupport", "Server",
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "HTTP", "ProxyProtocol",
+            "WebSocket", "SignalingMessages", "Signaling", "CommandLineSupport", "Server",
         ]),
         path: "Fuzz/FuzzTargets",
         swiftSettings: settings
