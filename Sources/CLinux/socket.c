@@ -89,6 +89,14 @@ int64_t floe_stream_receive(int descriptor, uint8_t *bytes, size_t capacity) {
     return received < 0 ? -errno : received;
 }
 
+int64_t floe_stream_peek(int descriptor, uint8_t *bytes, size_t capacity) {
+    ssize_t received;
+    do {
+        received = recv(descriptor, bytes, capacity, MSG_DONTWAIT | MSG_PEEK);
+    } while (received < 0 && errno == EINTR);
+    return received < 0 ? -errno : received;
+}
+
 int floe_stream_finish(int descriptor) { return shutdown(descriptor, SHUT_WR) < 0 ? -errno : 0; }
 
 typedef struct kernel_option {

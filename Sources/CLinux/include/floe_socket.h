@@ -27,6 +27,8 @@ int floe_take_error(int descriptor);
 int64_t floe_stream_send(int descriptor, const uint8_t *bytes, size_t count);
 /// 0 at the end of the stream.
 int64_t floe_stream_receive(int descriptor, uint8_t *bytes, size_t capacity);
+/// As floe_stream_receive, but the bytes stay where they are.
+int64_t floe_stream_peek(int descriptor, uint8_t *bytes, size_t capacity);
 /// No more is sent; the peer reads the end of the stream.
 int floe_stream_finish(int descriptor);
 
