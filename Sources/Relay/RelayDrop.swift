@@ -12,7 +12,7 @@ enum RelayDrop: String, DropReason {
     case closedStream
     /// A stream of bytes that is no STUN and no ChannelData.
     case brokenStream
-    /// A stream without a first message in time, or silent without an allocation.
+    /// A stream that did not complete its first message in time, or silent without an allocation.
     case idleStream
     /// More streams than the shard bears.
     case tooManyStreams

@@ -1,15 +1,17 @@
-public import Crypto
 public import Diagnostics
 import EventLoop
 import NetTypes
+import Synchronization
 import TURNServer
-import Transport
+public import Transport
 
 /// The relay: as many shards as threads, started together, stopped together.
 public final class RelayService: Sendable {
     private let mailboxes: [Mailbox<RelayShard.Command>]
     private let reports: [RelayReport]
     private let threads: ThreadList
+    private let configuration: RelayConfiguration
+    private let nextShard = Atomic<UInt>(0)
 
     /// Opens all listeners and starts the threads.
     ///
@@ -17,6 +19,7 @@ public final class RelayService: Sendable {
     ///   `SystemError` otherwise; nothing is left running then.
     public init(_ configuration: RelayConfiguration, logger: Logger) throws {
         try configuration.validate()
+        self.configuration = configuration
         // Shards share their ports, so the kernel would let a stranger who shares them as well take half of the traffic.
         for listener in configuration.listeners {
             if listener.transport == .udp {
@@ -35,7 +38,7 @@ public final class RelayService: Sendable {
         var shards: [ShardBox] = []
         do {
             let siblings = try (0..<max(1, configuration.threads)).map { _ in
-                try Mailbox<RelayShard.Command>(limit: 64)
+                try Mailbox<RelayShard.Command>(limit: 1024)
             }
             for mailbox in siblings {
                 let report = RelayReport()
@@ -77,9 +80,15 @@ public final class RelayService: Sendable {
         reports.reduce(into: RelaySnapshot()) { $0.add($1.snapshot) }
     }
 
-    /// Uses another certificate for TLS connections from now on; those that exist stay.
-    public func useTLS(_ context: TLSContext) {
-        for mailbox in mailboxes { _ = mailbox.push(.useTLS(context)) }
+    /// Takes a client's connection that somebody else has accepted and found to carry TURN; no byte of that is read yet.
+    ///
+    /// Returns `false`, and the connection is closed, if a shard has more to do than it can note.
+    public func adopt(_ connection: consuming StreamConnection) -> Bool {
+        let shard = Int(nextShard.wrappingAdd(1, ordering: .relaxed).oldValue % UInt(mailboxes.count))
+        connection.outputLimit = configuration.streamQueueBytes * 2
+        connection.limitUnsent(bytes: RelayShard.unsentBytes)
+        let stream = RelayStream(connection, at: MonotonicClock.now())
+        return mailboxes[shard].push(.welcome(StreamParcel(stream)))
     }
 
     /// Tells all shards to end their streams and stop; `join` waits for it, two seconds at most.

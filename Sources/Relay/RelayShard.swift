@@ -21,12 +21,15 @@ struct RelayShard: ~Copyable {
         case mailbox
         case relayListener
         case peer
+        case lobby
     }
 
     /// What other threads ask of a shard.
     enum Command: Sendable {
-        case useTLS(TLSContext)
+        /// A stream of this shard's that another one has accepted (RFC 6062).
         case adopt(StreamParcel)
+        /// A stream from a port that serves more than TURN.
+        case welcome(StreamParcel)
         case stop
     }
 
@@ -47,7 +50,6 @@ struct RelayShard: ~Copyable {
     let report: RelayReport
     /// The mailboxes of all shards by their number, this one's included.
     let shards: [Mailbox<Command>]
-    var tls: TLSContext?
     var engine: TURNServerEngine
     let poller: Poller
     var events = PollEvents(capacity: 256)
@@ -55,6 +57,8 @@ struct RelayShard: ~Copyable {
     var streamListeners: SlotPool<StreamListener>
     /// Listeners that are not looked at before the next report.
     var pausedListeners: [SlotHandle] = []
+    /// Streams that have not said anything yet.
+    var lobby: StreamLobby
     var streams: SlotPool<RelayStream>
     var relays: SlotPool<RelaySocket>
     var relayListeners: SlotPool<RelayListener>
@@ -98,9 +102,16 @@ struct RelayShard: ~Copyable {
         self.report = report
         self.shards = shards
         self.logger = logger
-        tls = configuration.tls
         self.poller = poller
         packets = DatagramReceiveBatch(merging: configuration.mergesDatagrams)
+        var halfOpen = configuration.halfOpen
+        halfOpen.time = configuration.firstMessageTime
+        lobby = StreamLobby(
+            halfOpen,
+            kind: Kind.lobby.rawValue,
+            outputLimit: configuration.streamQueueBytes * 2,
+            at: MonotonicClock.now()
+        )
         udpListeners = SlotPool(limit: 64)
         streamListeners = SlotPool(limit: 64)
         streams = SlotPool(limit: min(configuration.streams, 1 << 23))
@@ -122,6 +133,8 @@ struct RelayShard: ~Copyable {
     }
 
     static let readBytes = 64 * 1024
+    /// What a client's kernel buffer may hold unsent.
+    static let unsentBytes = 16 * 1024
 
     static func token(_ kind: Kind, _ handle: SlotHandle = SlotHandle(index: 0, generation: 0)) -> UInt64 {
         PollToken(kind.rawValue, handle).bits
@@ -144,7 +157,7 @@ struct RelayShard: ~Copyable {
     private mutating func openStreamListener(_ listener: RelayConfiguration.Listener) throws {
         var options = TCPListener.Options()
         options.reusesPort = true
-        options.connections.unsentLowWaterBytes = 16 * 1024
+        options.connections.unsentLowWaterBytes = Self.unsentBytes
         let socket = try TCPListener(boundTo: listener.address, options: options)
         let descriptor = socket.descriptor
         let element = StreamListener(socket: socket, transport: listener.transport)
@@ -175,6 +188,7 @@ struct RelayShard: ~Copyable {
         serveUnreadStreams(at: now)
         for index in events.indices { handle(events[index], at: now) }
         if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
+        lobby.handleTimeout(at: now)
         closeIdleStreams(at: now)
         servePeerDeadlines(at: now)
         drainEngine(at: now)
@@ -188,6 +202,7 @@ struct RelayShard: ~Copyable {
     private var nextTimeout: Instant {
         var next = nextReport
         if let timeout = engine.nextTimeout { next = min(next, timeout) }
+        if let timeout = lobby.nextTimeout { next = min(next, timeout) }
         if let timeout = streamTimers.nextDeadline { next = min(next, timeout) }
         if let timeout = peerDeadlines.earliest { next = min(next, timeout) }
         if let stopsAt { next = min(next, stopsAt) }
@@ -206,6 +221,7 @@ struct RelayShard: ~Copyable {
         case .mailbox: obey(at: now)
         case .relayListener: acceptPeers(token.handle, at: now)
         case .peer: servePeer(token.handle, at: now)
+        case .lobby: serveLobby(token.handle, at: now)
         case nil: break
         }
     }
@@ -215,11 +231,12 @@ struct RelayShard: ~Copyable {
         mailbox.receive(into: &commands)
         for command in commands {
             switch command {
-            case .useTLS(let context): tls = context
+            case .welcome(let parcel): welcome(parcel, at: now)
             case .adopt(let parcel): adopt(parcel, at: now)
             case .stop:
                 stopsAt = now + .seconds(2)
                 for handle in streamListeners.handles { _ = streamListeners.remove(handle) }
+                lobby.removeAll()
                 for handle in peers.handles { closePeer(handle, at: now) }
                 for handle in streams.handles { endStream(handle, at: now) }
             }
@@ -241,7 +258,9 @@ struct RelayShard: ~Copyable {
             snapshot.streams[transport, default: 0] += 1
         }
         snapshot.acceptedStreams = acceptedStreams
-        snapshot.drops = Dictionary(drops.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
+        snapshot.halfOpen = UInt64(lobby.count)
+        let all = drops.all + lobby.drops.all
+        snapshot.drops = Dictionary(all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         snapshot.sendErrors = Dictionary(sends.errors.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         report.publish(snapshot)
     }

@@ -8,7 +8,9 @@ public struct RelaySnapshot: Sendable {
     public internal(set) var engines: [TURNServerStatistics] = []
     /// Streams that are open now, by transport.
     public internal(set) var streams: [TransportProtocol: UInt64] = [:]
-    /// Streams that were accepted, by transport.
+    /// Streams that have not said anything yet.
+    public internal(set) var halfOpen: UInt64 = 0
+    /// Streams that were accepted and have said something, by transport.
     public internal(set) var acceptedStreams: [TransportProtocol: UInt64] = [:]
     /// What the drivers have dropped, by reason.
     public internal(set) var drops: [String: UInt64] = [:]
@@ -18,6 +20,7 @@ public struct RelaySnapshot: Sendable {
     mutating func add(_ other: RelaySnapshot) {
         engines += other.engines
         streams.merge(other.streams, uniquingKeysWith: +)
+        halfOpen += other.halfOpen
         acceptedStreams.merge(other.acceptedStreams, uniquingKeysWith: +)
         drops.merge(other.drops, uniquingKeysWith: +)
         sendErrors.merge(other.sendErrors, uniquingKeysWith: +)
@@ -87,10 +90,11 @@ public struct RelaySnapshot: Sendable {
             [TransportProtocol.tcp, .tls].map { ($0.description, counts[$0] ?? 0) }
         }
         page.add(.gauge, "floe_turn_streams", "Open client streams.", label: "transport", byTransport(streams))
+        page.add(.gauge, "floe_turn_half_open", "Client streams that have not said anything yet.", halfOpen)
         page.add(
             .counter,
             "floe_turn_streams_total",
-            "Client streams accepted.",
+            "Client streams that have said something.",
             label: "transport",
             byTransport(acceptedStreams)
         )

@@ -31,9 +31,14 @@ struct RelayStream: ~Copyable, Sendable {
     /// Whether our side has ended, and only the peer's end is waited for.
     var isEnding = false
 
-    init(_ connection: consuming StreamConnection, client: ClientTuple, at now: Instant) {
+    /// Makes a stream whose tuple still lacks its handle.
+    init(_ connection: consuming StreamConnection, at now: Instant) {
+        client = ClientTuple(
+            transport: connection.isSecure ? .tls : .tcp,
+            remote: connection.remoteAddress,
+            local: connection.localAddress
+        )
         self.connection = connection
-        self.client = client
         prefix = client.remote.ip.limitPrefix
         lastMessage = now
     }

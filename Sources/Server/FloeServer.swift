@@ -7,7 +7,6 @@ import NetTypes
 import Relay
 import Signaling
 import Store
-import Synchronization
 import TURNServer
 import Transport
 import WebService
@@ -20,7 +19,7 @@ final class FloeServer: Sendable {
     private let logger: Logger
     private let relay: RelayService
     private let web: WebService
-    private let identity: SharedIdentity
+    private let certificates: ServerCertificates
     /// Held for the server's life.
     private let stateLock: Descriptor
 
@@ -36,8 +35,9 @@ final class FloeServer: Sendable {
         let state = try StateDirectory(options.state)
         let stateLock = try state.lock()
         let secret = try state.turnSecret()
-        let identity = try Self.identity(options, state, machine, addressing, now)
-        self.identity = SharedIdentity(identity)
+        let identities = try Self.identities(options, state, machine, addressing, now)
+        let certificates = try ServerCertificates(identities)
+        self.certificates = certificates
         let listening = ListeningAddresses(options)
         let store = try Self.openStore(state)
         let apiKeys = try Self.apiKeys(options, store)
@@ -48,9 +48,8 @@ final class FloeServer: Sendable {
             addressing,
             machine,
             listening,
-            identity
+            certificates
         )
-        let shared = self.identity
         do {
             relay = try RelayService(relayConfiguration, logger: logger)
         } catch {
@@ -58,11 +57,12 @@ final class FloeServer: Sendable {
         }
         let relay = relay
         do {
-            let configuration = try WebSetup.configuration(options, policy, listening, identity)
+            var configuration = try WebSetup.configuration(options, policy, listening, certificates)
+            configuration.relay = { (connection: consuming StreamConnection) in relay.adopt(connection) }
             web = try WebService(configuration, store: store, logger: logger) { page in
                 relay.snapshot.write(to: &page)
-                let end = UInt64(clamping: shared.current.notAfter)
-                page.add(.gauge, "floe_certificate_end_seconds", "Unix time at which the certificate ends.", end)
+                let end = UInt64(clamping: certificates.current.map(\.notAfter).min() ?? 0)
+                page.add(.gauge, "floe_certificate_end_seconds", "Unix time at which a certificate ends.", end)
             }
         } catch {
             relay.stop()
@@ -70,20 +70,18 @@ final class FloeServer: Sendable {
             throw Self.sentence(error, options)
         }
         self.stateLock = stateLock
-        report = StartReport(options, state, identity, addressing, machine, now: now).text
+        report = StartReport(options, state, identities[0], addressing, machine, now: now).text
     }
 
     /// Reads the certificate again; the old one stays if the new one is not usable.
     func reloadCertificate() {
-        guard let files = options.certificate else {
+        guard !options.certificates.isEmpty else {
             return logger.info("No certificate to read again: Floe uses its own.")
         }
-        do {
-            let fresh = try StateDirectory.identity(chain: files.chain, key: files.key)
-            relay.useTLS(try RelaySetup.tls(fresh))
-            web.useTLS(try WebSetup.tls(fresh))
-            identity.current = fresh
-            logger.info("The certificate was read again.", ["tls.fingerprint": .text(fresh.fingerprintSHA256)])
+        do throws(UsageError) {
+            let fresh = try Self.read(options.certificates)
+            try certificates.replace(fresh)
+            logger.info("The certificate was read again.", ["tls.fingerprint": .text(fresh[0].fingerprintSHA256)])
         } catch {
             logger.error("The certificate stays as it was.", ["error": .text("\(error)")])
         }
@@ -98,18 +96,20 @@ final class FloeServer: Sendable {
         relay.join()
     }
 
-    private static func identity(
+    private static func identities(
         _ options: ServeOptions,
         _ state: StateDirectory,
         _ machine: Machine,
         _ addressing: RelayAddressing,
         _ now: UInt64
-    ) throws(UsageError) -> Identity {
-        guard let files = options.certificate else {
-            let addresses = machine.addresses.filter { !$0.isLinkLocal } + addressing.choices.map(\.external)
-            return try state.ownIdentity(for: addresses, now: now)
-        }
-        return try StateDirectory.identity(chain: files.chain, key: files.key)
+    ) throws(UsageError) -> [Identity] {
+        guard options.certificates.isEmpty else { return try read(options.certificates) }
+        let addresses = machine.addresses.filter { !$0.isLinkLocal } + addressing.choices.map(\.external)
+        return [try state.ownIdentity(for: addresses, now: now)]
+    }
+
+    private static func read(_ files: [ServeOptions.CertificateFiles]) throws(UsageError) -> [Identity] {
+        try files.map { files throws(UsageError) in try StateDirectory.identity(chain: files.chain, key: files.key) }
     }
 
     private static func openStore(_ state: StateDirectory) throws(UsageError) -> Database {
@@ -154,17 +154,5 @@ final class FloeServer: Sendable {
                 "; see \(option)"
             }
         return UsageError(text.prefix(1).uppercased() + text.dropFirst() + advice + ".")
-    }
-}
-
-/// The identity in use, which SIGHUP replaces.
-final class SharedIdentity: Sendable {
-    private let identity: Mutex<Identity>
-
-    init(_ identity: Identity) { self.identity = Mutex(identity) }
-
-    var current: Identity {
-        get { identity.withLock { $0 } }
-        set { identity.withLock { $0 = newValue } }
     }
 }

@@ -1,4 +1,3 @@
-public import Crypto
 public import Diagnostics
 import EventLoop
 public import Store
@@ -31,9 +30,6 @@ public final class WebService: Sendable {
         let box = ServerBox(server)
         thread = Mutex(try LoopThread(name: "floe-web") { box.run() })
     }
-
-    /// Uses another certificate for TLS connections from now on; those that exist stay.
-    public func useTLS(_ context: TLSContext) { _ = mailbox.push(.useTLS(context)) }
 
     /// Tells the service to end its connections and stop; `join` waits for it.
     public func stop() { _ = mailbox.push(.stop) }

@@ -48,7 +48,7 @@ private final class LoopbackRelay {
                 server: server,
                 listeners: [.init(.udp, plain), .init(.tcp, plain), .init(.tls, secure)]
             )
-            configuration.tls = serverTLS
+            configuration.tls = TLSContextHolder(serverTLS)
             do {
                 service = try RelayService(configuration, logger: .silent)
                 self.plain = plain

@@ -66,7 +66,9 @@ import Transport
         let old = try relay.client(.tls)
         _ = try old.bind()
         let fresh = try TestRelay.identity()
-        relay.service.useTLS(try TLSContext(serverIdentities: [fresh], applicationProtocols: ["stun.turn"]))
+        relay.configuration.tls?.replace(
+            try TLSContext(serverIdentities: [fresh], applicationProtocols: ["stun.turn"])
+        )
         #expect(eventually { (try? relay.stream(.tls, trusting: fresh)) != nil })
         #expect(throws: ClientError.self) { try relay.stream(.tls) }
         #expect(try old.bind().code == 0)
