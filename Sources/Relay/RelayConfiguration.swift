@@ -41,8 +41,11 @@ public struct RelayConfiguration: Sendable {
     public var firstMessageTime = TimeSpan.seconds(10)
     /// How long a stream without an allocation may be silent.
     public var idleTime = TimeSpan.seconds(60)
-    /// Bytes that may wait to be sent on a stream before relayed data is dropped; control messages may take twice that.
+    /// Bytes of relayed data that may wait for a stream's client before the oldest is dropped; control messages do not
+    /// count and may take twice that.
     public var streamQueueBytes = 128 * 1024
+    /// How long relayed data may wait for a stream's client: what comes later than that helps no call.
+    public var streamQueueTime = TimeSpan.milliseconds(500)
     /// The size asked for the buffers of listening UDP sockets, in bytes, shared by all their clients.
     public var listenerBufferBytes = 4 << 20
     /// The size asked for the receive buffer of relay sockets: a second of 4 Mbit/s, in bytes.

@@ -263,16 +263,20 @@ extension RelayShard {
 
     // MARK: Writing
 
-    /// Queues relayed data; a client that does not read loses it, and its control messages still get through.
+    /// Queues relayed data; a client that does not read loses the oldest, and its control messages still get through.
     static func enqueueMedia(
         _ bytes: Span<UInt8>,
         on streams: inout SlotPool<RelayStream>,
         _ handle: SlotHandle,
-        _ softLimit: Int
+        _ limits: StreamQueueLimits,
+        _ drops: inout DropCounters<RelayDrop>,
+        at now: Instant
     ) -> StreamWriteResult? {
-        streams.update(handle) { stream in
-            stream.connection.queuedBytes + bytes.count > softLimit ? .full : stream.connection.enqueue(bytes)
+        guard let (result, overflowed) = streams.update(handle, { $0.enqueueMedia(bytes, at: now, limits) }) else {
+            return nil
         }
+        for _ in 0..<overflowed { drops.count(.slowStream) }
+        return result
     }
 
     /// Queues a response; a client that does not even take those is given up at the end of the turn.
@@ -314,28 +318,36 @@ extension RelayShard {
                 copy(peer, at: now)
                 continue
             }
-            switch streams.update(handle, Self.flush) {
+            let limits = streamLimits
+            switch streams.update(handle, { Self.flush(&$0, at: now, limits) }) {
             case .stuck?: removeStream(handle, at: now)
-            case .watch(let descriptor, let interest)?:
+            case .flushed(let stale, let change)?:
+                for _ in 0..<stale { drops.count(.staleMedia) }
+                guard let (descriptor, interest) = change else { continue }
                 try? poller.modify(descriptor, token: Self.token(.stream, handle), interest: interest)
-            case .nothing?, nil: break
+            case nil: break
             }
         }
         dirtyStreams.removeAll(keepingCapacity: true)
     }
 
     private enum FlushOutcome {
-        case nothing
-        case watch(Int32, Interest)
+        /// What was too old to be sent, and what to watch for if that has changed.
+        case flushed(stale: Int, (Int32, Interest)?)
         case stuck
     }
 
-    private static func flush(_ stream: inout RelayStream) -> FlushOutcome {
+    private static func flush(
+        _ stream: inout RelayStream,
+        at now: Instant,
+        _ limits: StreamQueueLimits
+    ) -> FlushOutcome {
         stream.isDirty = false
-        stream.connection.flush()
+        let stale = stream.flush(at: now, limits)
         guard !stream.isStuck else { return .stuck }
-        guard stream.connection.wantsWrite != stream.watchesWriting else { return .nothing }
+        guard stream.connection.wantsWrite != stream.watchesWriting else { return .flushed(stale: stale, nil) }
         stream.watchesWriting.toggle()
-        return .watch(stream.connection.descriptor, stream.watchesWriting ? [.read, .write] : .read)
+        let interest: Interest = stream.watchesWriting ? [.read, .write] : .read
+        return .flushed(stale: stale, (stream.connection.descriptor, interest))
     }
 }

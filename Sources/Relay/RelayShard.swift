@@ -45,6 +45,7 @@ struct RelayShard: ~Copyable {
     }
 
     let configuration: RelayConfiguration
+    let streamLimits: StreamQueueLimits
     let logger: Logger
     let mailbox: Mailbox<Command>
     let report: RelayReport
@@ -97,6 +98,7 @@ struct RelayShard: ~Copyable {
         logger: Logger
     ) {
         self.configuration = configuration
+        streamLimits = StreamQueueLimits(configuration)
         self.engine = engine
         self.mailbox = mailbox
         self.report = report
