@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <stdio.h>
@@ -153,6 +154,13 @@ int floe_get_option(int descriptor, int family, floe_option option) {
     int value = 0;
     socklen_t length = sizeof value;
     return getsockopt(descriptor, found.level, found.name, &value, &length) < 0 ? -errno : value;
+}
+
+int64_t floe_dropped_datagrams(int descriptor) {
+    uint32_t information[SK_MEMINFO_VARS] = {0};
+    socklen_t length = sizeof information;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_MEMINFO, information, &length) < 0) return -errno;
+    return information[SK_MEMINFO_DROPS];
 }
 
 void floe_error_text(int error, char *text, size_t capacity) {

@@ -80,6 +80,8 @@ struct RelayShard: ~Copyable {
     var streamsByPrefix: [IPAddress: Int] = [:]
     var acceptedStreams: [TransportProtocol: UInt64] = [:]
     var drops = DropCounters<RelayDrop>()
+    /// What the kernel has dropped at relay sockets that are closed.
+    var closedRelaysDrops: UInt64 = 0
     /// Refused credentials are logged so often and no more: whoever guesses them must not fill the disk.
     var refusalLog = TokenBucket(ratePerSecond: 10, burst: 100, at: .zero)
     /// How many were not logged since the last that was.
@@ -259,6 +261,10 @@ struct RelayShard: ~Copyable {
             let transport = streams.read(handle) { $0.client.transport } ?? .tcp
             snapshot.streams[transport, default: 0] += 1
         }
+        for handle in udpListeners.handles {
+            snapshot.kernelDrops.atListeners &+= udpListeners.read(handle) { $0.handle.droppedDatagrams } ?? 0
+        }
+        snapshot.kernelDrops.atRelays = closedRelaysDrops
         snapshot.acceptedStreams = acceptedStreams
         snapshot.halfOpen = UInt64(lobby.count)
         let all = drops.all + lobby.drops.all

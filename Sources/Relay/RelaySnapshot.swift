@@ -12,6 +12,9 @@ public struct RelaySnapshot: Sendable {
     public internal(set) var halfOpen: UInt64 = 0
     /// Streams that were accepted and have said something, by transport.
     public internal(set) var acceptedStreams: [TransportProtocol: UInt64] = [:]
+    /// Datagrams that the kernel has dropped, nearly always because a receive buffer was full: at listeners as they are
+    /// dropped, at relay sockets when they are closed.
+    public internal(set) var kernelDrops: (atListeners: UInt64, atRelays: UInt64) = (0, 0)
     /// What the drivers have dropped, by reason.
     public internal(set) var drops: [String: UInt64] = [:]
     /// Datagrams that the kernel refused to send, by reason.
@@ -21,6 +24,8 @@ public struct RelaySnapshot: Sendable {
         engines += other.engines
         streams.merge(other.streams, uniquingKeysWith: +)
         halfOpen += other.halfOpen
+        kernelDrops.atListeners &+= other.kernelDrops.atListeners
+        kernelDrops.atRelays &+= other.kernelDrops.atRelays
         acceptedStreams.merge(other.acceptedStreams, uniquingKeysWith: +)
         drops.merge(other.drops, uniquingKeysWith: +)
         sendErrors.merge(other.sendErrors, uniquingKeysWith: +)
@@ -104,6 +109,13 @@ public struct RelaySnapshot: Sendable {
             "Messages and streams dropped by the driver.",
             label: "reason",
             sorted(drops)
+        )
+        page.add(
+            .counter,
+            "floe_turn_kernel_drops_total",
+            "Datagrams that the kernel dropped before they could be received.",
+            label: "socket",
+            [("listener", kernelDrops.atListeners), ("relay", kernelDrops.atRelays)]
         )
         page.add(
             .counter,

@@ -73,6 +73,10 @@ int floe_set_option(int descriptor, int family, floe_option option, int value);
 /// Returns the value, or a negative errno.
 int floe_get_option(int descriptor, int family, floe_option option);
 
+/// How many datagrams the kernel has dropped for this socket, nearly always for lack of room in its receive buffer; or a
+/// negative errno.
+int64_t floe_dropped_datagrams(int descriptor);
+
 /// The text for an errno, with a final 0, cut to `capacity`.
 void floe_error_text(int error, char *text, size_t capacity);
 
