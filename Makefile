@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 8
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) /usr/bin/python3
 
 BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev libc-ares-dev
-TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn nftables conntrack iproute2 procps openssl python3 curl
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn haproxy nftables conntrack iproute2 procps openssl python3 curl
 RELEASE := -c release --static-swift-stdlib
 
 .PHONY: help run build test lint documentation unit model-long allocations thread-sanitizer fuzz fuzz-long turn-clients nat \

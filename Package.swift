@@ -55,6 +55,7 @@ let engines: [Target] = [
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
     module("Resolution", ["NetTypes", "STUN", "TURN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
+    module("ProxyProtocol", ["Bytes", "NetTypes"]),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
     system("CWslay", apt: "libwslay-dev"),
     module("WebSocket", ["Bytes", "NetTypes", "Crypto", "HTTP", "CWslay"]),
@@ -64,7 +65,7 @@ let engines: [Target] = [
 let drivers: [Target] = [
     .target(name: "CLinux", exclude: exists("Sources/CLinux/README.md") ? ["README.md"] : []),
     module("EventLoop", ["Bytes", "NetTypes", "Diagnostics", "CLinux"]),
-    module("Transport", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "CLinux", "EventLoop"]),
+    module("Transport", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "ProxyProtocol", "CLinux", "EventLoop"]),
     system("CCares", pkgConfig: "libcares", apt: "libc-ares-dev"),
     module("NameResolver", ["NetTypes", "STUN", "Resolution", "EventLoop", "Transport", "CCares"]),
 ]
@@ -156,6 +157,7 @@ let testing: [Target] = [
         ["NameResolver", "Resolution", "STUN", "TURN", "Transport", "EventLoop", "NetTypes", "Bytes", "TestSupport"]
     ),
     tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
+    tests("ProxyProtocolTests", ["ProxyProtocol", "Bytes", "NetTypes", "TestSupport"]),
     tests("WebSocketTests", ["WebSocket", "HTTP", "Bytes", "NetTypes", "Crypto", "TestSupport"]),
     tests("SignalingTests", ["Signaling", "SignalingMessages", "Diagnostics", "NetTypes", "Bytes", "TestSupport"]),
     tests("StoreTests", ["Store", "NetTypes", "TestSupport"]),
@@ -205,8 +207,7 @@ let testing: [Target] = [
         name: "FuzzTargets",
         dependencies: dependencies([
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Resolution", "HTTP",
-            "WebSocket",
-            "SignalingMessages", "Signaling", "CommandLineSupport", "Server",
+            "ProxyProtocol", "WebSocket", "SignalingMessages", "Signaling", "CommandLineSupport", "Server",
         ]),
         path: "Fuzz/FuzzTargets",
         swiftSettings: settings

@@ -3,7 +3,7 @@
 
 import itertools
 
-from blackbox import place, process, reload, signaling, turn, web
+from blackbox import balancer, place, process, reload, signaling, turn, web
 from lab import Lab, require_root_and_tools
 from support import results, server
 
@@ -24,6 +24,9 @@ def test(options):
             for one in signaling.tests(here, floe):
                 outcome.run(*one)
             outcome.run("after all of it the server is still healthy", still_healthy, floe)
+        with here.floe("--proxy-protocol-from", place.FLOODER):
+            for one in balancer.tests(here):
+                outcome.run(*one)
     return outcome.finish()
 
 

@@ -8,6 +8,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case turnServer = "TURNServer"
     /// Both directions of HTTP/1.1.
     case http = "HTTP"
+    /// The header of a proxy at the beginning of a stream.
+    case proxyProtocol = "ProxyProtocol"
     /// A WebSocket connection, as server and as client.
     case webSocket = "WebSocket"
     /// The signaling engine, its clients and time played by the bytes.
@@ -32,6 +34,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .turn: runTURN(input)
         case .turnServer: runTURNServer(input)
         case .http: runHTTP(input)
+        case .proxyProtocol: runProxyProtocol(input)
         case .webSocket: runWebSocket(input)
         case .signaling: runSignaling(input)
         case .signalingMessages: runSignalingMessages(input)

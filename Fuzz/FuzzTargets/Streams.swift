@@ -2,6 +2,7 @@ import Bytes
 import Crypto
 import HTTP
 import NetTypes
+import ProxyProtocol
 import Signaling
 import WebSocket
 
@@ -38,6 +39,25 @@ func runHTTP(_ input: Span<UInt8>) -> Bool {
         _ = try? WebSocketHandshake.accept(request, subprotocols: ["floe.v1"])
     }
     return isRequest || response != nil
+}
+
+func runProxyProtocol(_ input: Span<UInt8>) -> Bool {
+    var (whole, pieces) = (ProxyHeaderReader(), ProxyHeaderReader())
+    let progress = whole.receive(input)
+    var (used, last) = (0, ProxyHeaderReader.Progress.incomplete(0))
+    while used < input.count, case .incomplete = last {
+        last = pieces.receive(input.extracting(used..<used + 1))
+        used += 1
+    }
+    switch (progress, last) {
+    case (.incomplete(let count), .incomplete): precondition(count == input.count, "bytes that nobody took")
+    case (.complete(let count, let header), .complete(_, let other)):
+        precondition(header == other && count == used, "a header depends on how it was cut")
+        return true
+    case (.failed(let error), .failed(let other)): precondition(error == other, "a mistake depends on the cut")
+    default: preconditionFailure("a header depends on how it was cut")
+    }
+    return false
 }
 
 func runWebSocket(_ input: Span<UInt8>) -> Bool {

@@ -90,6 +90,14 @@ int64_t floe_stream_receive(int descriptor, uint8_t *bytes, size_t capacity) {
     return received < 0 ? -errno : received;
 }
 
+int64_t floe_stream_peek(int descriptor, uint8_t *bytes, size_t capacity) {
+    ssize_t received;
+    do {
+        received = recv(descriptor, bytes, capacity, MSG_DONTWAIT | MSG_PEEK);
+    } while (received < 0 && errno == EINTR);
+    return received < 0 ? -errno : received;
+}
+
 int floe_stream_finish(int descriptor) { return shutdown(descriptor, SHUT_WR) < 0 ? -errno : 0; }
 
 typedef struct kernel_option {
@@ -150,11 +158,11 @@ int floe_get_option(int descriptor, int family, floe_option option) {
     return getsockopt(descriptor, found.level, found.name, &value, &length) < 0 ? -errno : value;
 }
 
-uint32_t floe_socket_drops(int descriptor) {
-    // The kernel writes as many of its SK_MEMINFO values as there is room for.
-    uint32_t values[SK_MEMINFO_VARS] = {0};
-    socklen_t length = sizeof values;
-    return getsockopt(descriptor, SOL_SOCKET, SO_MEMINFO, values, &length) < 0 ? 0 : values[SK_MEMINFO_DROPS];
+int64_t floe_dropped_datagrams(int descriptor) {
+    uint32_t information[SK_MEMINFO_VARS] = {0};
+    socklen_t length = sizeof information;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_MEMINFO, information, &length) < 0) return -errno;
+    return information[SK_MEMINFO_DROPS];
 }
 
 void floe_error_text(int error, char *text, size_t capacity) {

@@ -1,6 +1,7 @@
 public import Crypto
 public import NetTypes
 public import TURNServer
+public import Transport
 
 /// Where a relay service listens and what it bears.
 public struct RelayConfiguration: Sendable {
@@ -25,7 +26,9 @@ public struct RelayConfiguration: Sendable {
     /// How many threads relay, each with a shard of its own.
     public var threads = 1
     /// The TLS context of TLS listeners.
-    public var tls: TLSContext?
+    public var tls: TLSContextHolder?
+    /// What streams may take before their first byte, and which proxies are believed; its time is `firstMessageTime`.
+    public var halfOpen = StreamLobbyLimits()
     /// Streams that one shard has at most.
     public var streams = 10_000
     /// Streams from one address (IPv4) or /64 (IPv6) that one shard has at most.
@@ -34,12 +37,15 @@ public struct RelayConfiguration: Sendable {
     ///
     /// Requests are far shorter; a stranger's promise of 64 KiB is not waited for.
     public var strangerMessageBytes = 4096
-    /// How long a stream may take from its acceptance to its first whole message.
+    /// How long a stream may take from its acceptance to its first byte, and from there to its first whole message.
     public var firstMessageTime = TimeSpan.seconds(10)
     /// How long a stream without an allocation may be silent.
     public var idleTime = TimeSpan.seconds(60)
-    /// Bytes that may wait to be sent on a stream before relayed data is dropped; control messages may take twice that.
+    /// Bytes of relayed data that may wait for a stream's client before the oldest is dropped; control messages do not
+    /// count and may take twice that.
     public var streamQueueBytes = 128 * 1024
+    /// How long relayed data may wait for a stream's client: what comes later than that helps no call.
+    public var streamQueueTime = TimeSpan.milliseconds(500)
     /// The size asked for the buffers of listening UDP sockets, in bytes, shared by all their clients.
     public var listenerBufferBytes = 4 << 20
     /// The size asked for the receive buffer of relay sockets: a second of 4 Mbit/s, in bytes.

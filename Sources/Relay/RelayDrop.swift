@@ -6,13 +6,15 @@ enum RelayDrop: String, DropReason {
     case oversizedDatagram
     /// The send batch had no room even after a flush.
     case batchFull
-    /// A stream's client does not read; relayed data for it is dropped.
+    /// A stream's client reads too slowly, and too many bytes of relayed data waited for it: the oldest are dropped.
     case slowStream
+    /// Relayed data that has waited too long for a stream's client.
+    case staleMedia
     /// A stream that is closing, or gone.
     case closedStream
     /// A stream of bytes that is no STUN and no ChannelData.
     case brokenStream
-    /// A stream without a first message in time, or silent without an allocation.
+    /// A stream that did not complete its first message in time, or silent without an allocation.
     case idleStream
     /// More streams than the shard bears.
     case tooManyStreams

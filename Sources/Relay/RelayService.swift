@@ -1,8 +1,9 @@
 public import Diagnostics
 import EventLoop
 import NetTypes
+import Synchronization
 import TURNServer
-import Transport
+public import Transport
 
 /// The relay: as many shards as threads, started together, stopped together.
 public final class RelayService: Sendable {
@@ -10,6 +11,8 @@ public final class RelayService: Sendable {
     private let reports: [RelayReport]
     private let threads: ThreadList
     private let shared: TURNServerShared
+    private let configuration: RelayConfiguration
+    private let nextShard = Atomic<UInt>(0)
 
     /// Opens all listeners and starts the threads.
     ///
@@ -17,6 +20,7 @@ public final class RelayService: Sendable {
     ///   `SystemError` otherwise; nothing is left running then.
     public init(_ configuration: RelayConfiguration, logger: Logger) throws {
         try configuration.validate()
+        self.configuration = configuration
         // Shards share their ports, so the kernel would let a stranger who shares them as well take half of the traffic.
         for listener in configuration.listeners {
             if listener.transport == .udp {
@@ -36,7 +40,7 @@ public final class RelayService: Sendable {
         var shards: [ShardBox] = []
         do {
             let siblings = try (0..<max(1, configuration.threads)).map { _ in
-                try Mailbox<RelayShard.Command>(limit: 64)
+                try Mailbox<RelayShard.Command>(limit: 1024)
             }
             let forwards = try siblings.map { _ in
                 try Mailbox<ForwardedDatagram>(limit: ForwardedDatagram.mailboxLimit)
@@ -82,7 +86,7 @@ public final class RelayService: Sendable {
         reports.reduce(into: RelaySnapshot()) { $0.add($1.snapshot) }
     }
 
-    /// Takes what `TURNServerEngine.reload` takes of another configuration, and its certificate for new TLS connections.
+    /// Takes what `TURNServerEngine.reload` takes of another configuration.
     ///
     /// - Throws: `TURNServerConfigurationError` or `RelayConfigurationError`; nothing has changed then.
     public func reload(_ configuration: RelayConfiguration) throws {
@@ -90,6 +94,17 @@ public final class RelayService: Sendable {
         let limits = configuration.server.limits
         shared.setQuotas(perUser: limits.allocationsPerUser, total: limits.allocations)
         for mailbox in mailboxes { _ = mailbox.push(.reload(configuration)) }
+    }
+
+    /// Takes a client's connection that somebody else has accepted and found to carry TURN; no byte of that is read yet.
+    ///
+    /// Returns `false`, and the connection is closed, if a shard has more to do than it can note.
+    public func adopt(_ connection: consuming StreamConnection) -> Bool {
+        let shard = Int(nextShard.wrappingAdd(1, ordering: .relaxed).oldValue % UInt(mailboxes.count))
+        connection.outputLimit = configuration.streamQueueBytes * 2
+        connection.limitUnsent(bytes: RelayShard.unsentBytes)
+        let stream = RelayStream(connection, at: MonotonicClock.now())
+        return mailboxes[shard].push(.welcome(StreamParcel(stream)))
     }
 
     /// Tells all shards to end their streams and stop; `join` waits for it, two seconds at most.

@@ -30,14 +30,14 @@ extension RelayShard {
 
     mutating func receiveFromPeers(_ relay: SlotHandle, at now: Instant) {
         guard let (name, id) = relays.read(relay, { ($0.socket.handle, $0.id) }) else { return }
-        let softLimit = configuration.streamQueueBytes
+        let limits = streamLimits
         // Each gets a header in front of it, for which merged ones leave no room.
         for index in receive(from: name, separately: true) {
             guard !packets.isTruncated(index) else {
                 drops.count(.oversizedDatagram)
                 continue
             }
-            switch Self.frame(&packets, index, from: id, &engine, &streams, softLimit, at: now) {
+            switch Self.frame(&packets, index, from: id, &engine, &streams, limits, &drops, at: now) {
             case .none: break
             case .datagram(let client, let bytes):
                 guard var route = route(to: client) else {
@@ -87,7 +87,8 @@ extension RelayShard {
         from relay: RelayID,
         _ engine: inout TURNServerEngine,
         _ streams: inout SlotPool<RelayStream>,
-        _ softLimit: Int,
+        _ limits: StreamQueueLimits,
+        _ drops: inout DropCounters<RelayDrop>,
         at now: Instant
     ) -> PeerOutcome {
         let source = packets.source(of: index)
@@ -97,7 +98,8 @@ extension RelayShard {
         guard case .deliver(let client, let bytes) = outcome else { return .none }
         guard client.transport.isStream else { return .datagram(client, bytes) }
         let handle = SlotHandle(bits: client.connection)
-        return .stream(handle, enqueueMedia(packet.span.extracting(bytes), on: &streams, handle, softLimit))
+        let frame = packet.span.extracting(bytes)
+        return .stream(handle, enqueueMedia(frame, on: &streams, handle, limits, &drops, at: now))
     }
 
     /// Reads what waits at a socket into the batch, which is emptied first if it is full.

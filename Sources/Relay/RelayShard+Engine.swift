@@ -46,7 +46,11 @@ extension RelayShard {
         case .closeRelay(let token):
             // What is queued for the socket must go before its number goes to another one.
             flushDatagrams(keepingPackets: true)
-            if relays.remove(SlotHandle(bits: token)) == nil { _ = relayListeners.remove(Self.listener(token)) }
+            guard let relay = relays.remove(SlotHandle(bits: token)) else {
+                _ = relayListeners.remove(Self.listener(token))
+                return
+            }
+            closedRelaysDrops &+= relay.socket.handle.droppedDatagrams
         case .openListener(let request): openRelayListener(request, at: now)
         case .connectPeer(let request): connectPeer(request, at: now)
         case .joinPeer(let id, let client): joinPeer(id, client, at: now)

@@ -18,7 +18,7 @@ extension RelayShard {
                 let result = streamListeners.update(listener, { $0.socket.accept() })
             else { return }
             switch consume result {
-            case .accepted(let socket): addStream(socket, transport, at: now)
+            case .accepted(let socket): admit(socket, transport, at: now)
             case .wouldBlock: return
             case .refused: return drops.count(.noDescriptor)
             case .failed:
@@ -44,26 +44,42 @@ extension RelayShard {
         pausedListeners.removeAll()
     }
 
-    private mutating func addStream(_ socket: consuming TCPSocket, _ transport: TransportProtocol, at now: Instant) {
-        let remote = socket.remoteAddress.unmapped
-        let local = socket.localAddress.unmapped
-        let prefix = remote.ip.limitPrefix
-        guard streams.count < streams.limit else { return drops.count(.tooManyStreams) }
-        guard streamsByPrefix[prefix, default: 0] < configuration.streamsPerPrefix else {
-            return drops.count(.tooManyStreamsOfPrefix)
-        }
-        let limit = configuration.streamQueueBytes * 2
-        let connection: StreamConnection
-        if transport == .tls {
-            guard let tls else { return drops.count(.tlsFailure) }
-            connection = StreamConnection(socket, tls: TLSSession(server: tls), outputLimit: limit)
-        } else {
-            connection = StreamConnection(socket, outputLimit: limit)
-        }
-        // The handle is part of the client's tuple, so the stream is made with a tuple that lacks it.
-        let unnamed = ClientTuple(transport: transport, remote: remote, local: local)
-        guard insert(RelayStream(connection, client: unnamed, at: now), at: now) != nil else { return }
+    private mutating func admit(_ socket: consuming TCPSocket, _ transport: TransportProtocol, at now: Instant) {
+        let ip = socket.remoteAddress.unmapped.ip
+        // Refused here already if that is certain; behind a proxy the client is not known yet.
+        let isProxy = configuration.halfOpen.isProxy(ip)
+        guard hasRoom(for: isProxy ? nil : ip.limitPrefix) else { return }
+        let context = transport == .tls ? configuration.tls?.current : nil
+        lobby.admit(socket, tls: context, at: now, poller)
+    }
+
+    mutating func serveLobby(_ handle: SlotHandle, at now: Instant) {
+        guard let connection = lobby.serve(handle, at: now, poller) else { return }
+        add(RelayStream(connection, at: now), at: now)
+    }
+
+    /// Takes a stream from a port that serves more than TURN; its first byte waits to be read.
+    mutating func welcome(_ parcel: StreamParcel, at now: Instant) {
+        guard let stream = parcel.open(), stopsAt == nil else { return }
+        add(stream, at: now)
+    }
+
+    private mutating func add(_ stream: consuming RelayStream, at now: Instant) {
+        let transport = stream.client.transport
+        guard hasRoom(for: stream.prefix), let handle = insert(stream, at: now) else { return }
         acceptedStreams[transport, default: 0] += 1
+        readStreams(handle, at: now)
+    }
+
+    /// Whether a stream may be added; counts the refusal.
+    private mutating func hasRoom(for prefix: IPAddress?) -> Bool {
+        guard streams.count < streams.limit else {
+            drops.count(.tooManyStreams)
+            return false
+        }
+        guard let prefix, streamsByPrefix[prefix, default: 0] >= configuration.streamsPerPrefix else { return true }
+        drops.count(.tooManyStreamsOfPrefix)
+        return false
     }
 
     /// Puts a stream into the pool, completes its tuple and watches it.
@@ -247,16 +263,20 @@ extension RelayShard {
 
     // MARK: Writing
 
-    /// Queues relayed data; a client that does not read loses it, and its control messages still get through.
+    /// Queues relayed data; a client that does not read loses the oldest, and its control messages still get through.
     static func enqueueMedia(
         _ bytes: Span<UInt8>,
         on streams: inout SlotPool<RelayStream>,
         _ handle: SlotHandle,
-        _ softLimit: Int
+        _ limits: StreamQueueLimits,
+        _ drops: inout DropCounters<RelayDrop>,
+        at now: Instant
     ) -> StreamWriteResult? {
-        streams.update(handle) { stream in
-            stream.connection.queuedBytes + bytes.count > softLimit ? .full : stream.connection.enqueue(bytes)
+        guard let (result, overflowed) = streams.update(handle, { $0.enqueueMedia(bytes, at: now, limits) }) else {
+            return nil
         }
+        for _ in 0..<overflowed { drops.count(.slowStream) }
+        return result
     }
 
     /// Queues a response; a client that does not even take those is given up at the end of the turn.
@@ -298,28 +318,36 @@ extension RelayShard {
                 copy(peer, at: now)
                 continue
             }
-            switch streams.update(handle, Self.flush) {
+            let limits = streamLimits
+            switch streams.update(handle, { Self.flush(&$0, at: now, limits) }) {
             case .stuck?: removeStream(handle, at: now)
-            case .watch(let descriptor, let interest)?:
+            case .flushed(let stale, let change)?:
+                for _ in 0..<stale { drops.count(.staleMedia) }
+                guard let (descriptor, interest) = change else { continue }
                 try? poller.modify(descriptor, token: Self.token(.stream, handle), interest: interest)
-            case .nothing?, nil: break
+            case nil: break
             }
         }
         dirtyStreams.removeAll(keepingCapacity: true)
     }
 
     private enum FlushOutcome {
-        case nothing
-        case watch(Int32, Interest)
+        /// What was too old to be sent, and what to watch for if that has changed.
+        case flushed(stale: Int, (Int32, Interest)?)
         case stuck
     }
 
-    private static func flush(_ stream: inout RelayStream) -> FlushOutcome {
+    private static func flush(
+        _ stream: inout RelayStream,
+        at now: Instant,
+        _ limits: StreamQueueLimits
+    ) -> FlushOutcome {
         stream.isDirty = false
-        stream.connection.flush()
+        let stale = stream.flush(at: now, limits)
         guard !stream.isStuck else { return .stuck }
-        guard stream.connection.wantsWrite != stream.watchesWriting else { return .nothing }
+        guard stream.connection.wantsWrite != stream.watchesWriting else { return .flushed(stale: stale, nil) }
         stream.watchesWriting.toggle()
-        return .watch(stream.connection.descriptor, stream.watchesWriting ? [.read, .write] : .read)
+        let interest: Interest = stream.watchesWriting ? [.read, .write] : .read
+        return .flushed(stale: stale, (stream.connection.descriptor, interest))
     }
 }

@@ -22,12 +22,16 @@ struct RelayShard: ~Copyable {
         case relayListener
         case peer
         case forwarded
+        case lobby
     }
 
     /// What other threads ask of a shard.
     enum Command: Sendable {
         case reload(RelayConfiguration)
+        /// A stream of this shard's that another one has accepted (RFC 6062).
         case adopt(StreamParcel)
+        /// A stream from a port that serves more than TURN.
+        case welcome(StreamParcel)
         case stop
     }
 
@@ -43,6 +47,7 @@ struct RelayShard: ~Copyable {
     }
 
     let configuration: RelayConfiguration
+    let streamLimits: StreamQueueLimits
     let logger: Logger
     let mailbox: Mailbox<Command>
     let report: RelayReport
@@ -50,7 +55,6 @@ struct RelayShard: ~Copyable {
     let shards: [Mailbox<Command>]
     /// Those for datagrams of clients that have moved, likewise.
     let forwards: [Mailbox<ForwardedDatagram>]
-    var tls: TLSContext?
     var engine: TURNServerEngine
     let poller: Poller
     var events = PollEvents(capacity: 256)
@@ -58,6 +62,8 @@ struct RelayShard: ~Copyable {
     var streamListeners: SlotPool<StreamListener>
     /// Listeners that are not looked at before the next report.
     var pausedListeners: [SlotHandle] = []
+    /// Streams that have not said anything yet.
+    var lobby: StreamLobby
     var streams: SlotPool<RelayStream>
     var relays: SlotPool<RelaySocket>
     var relayListeners: SlotPool<RelayListener>
@@ -78,6 +84,8 @@ struct RelayShard: ~Copyable {
     var streamsByPrefix: [IPAddress: Int] = [:]
     var acceptedStreams: [TransportProtocol: UInt64] = [:]
     var drops = DropCounters<RelayDrop>()
+    /// What the kernel has dropped at relay sockets that are closed.
+    var closedRelaysDrops: UInt64 = 0
     /// Refused credentials are logged so often and no more: whoever guesses them must not fill the disk.
     var refusalLog = TokenBucket(ratePerSecond: 10, burst: 100, at: .zero)
     /// How many were not logged since the last that was.
@@ -97,15 +105,23 @@ struct RelayShard: ~Copyable {
         logger: Logger
     ) {
         self.configuration = configuration
+        streamLimits = StreamQueueLimits(configuration)
         self.engine = engine
         self.mailbox = mailbox
         self.report = report
         self.shards = shards
         self.forwards = forwards
         self.logger = logger
-        tls = configuration.tls
         self.poller = poller
         packets = DatagramReceiveBatch(merging: configuration.mergesDatagrams)
+        var halfOpen = configuration.halfOpen
+        halfOpen.time = configuration.firstMessageTime
+        lobby = StreamLobby(
+            halfOpen,
+            kind: Kind.lobby.rawValue,
+            outputLimit: configuration.streamQueueBytes * 2,
+            at: MonotonicClock.now()
+        )
         udpListeners = SlotPool(limit: 64)
         streamListeners = SlotPool(limit: 64)
         streams = SlotPool(limit: min(configuration.streams, 1 << 23))
@@ -130,6 +146,8 @@ struct RelayShard: ~Copyable {
     }
 
     static let readBytes = 64 * 1024
+    /// What a client's kernel buffer may hold unsent.
+    static let unsentBytes = 16 * 1024
 
     static func token(_ kind: Kind, _ handle: SlotHandle = SlotHandle(index: 0, generation: 0)) -> UInt64 {
         PollToken(kind.rawValue, handle).bits
@@ -153,7 +171,7 @@ struct RelayShard: ~Copyable {
     private mutating func openStreamListener(_ listener: RelayConfiguration.Listener) throws {
         var options = TCPListener.Options()
         options.reusesPort = true
-        options.connections.unsentLowWaterBytes = 16 * 1024
+        options.connections.unsentLowWaterBytes = Self.unsentBytes
         let socket = try TCPListener(boundTo: listener.address, options: options)
         let descriptor = socket.descriptor
         let element = StreamListener(socket: socket, transport: listener.transport)
@@ -184,6 +202,7 @@ struct RelayShard: ~Copyable {
         serveUnreadStreams(at: now)
         for index in events.indices { handle(events[index], at: now) }
         if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
+        lobby.handleTimeout(at: now)
         closeIdleStreams(at: now)
         servePeerDeadlines(at: now)
         drainEngine(at: now)
@@ -197,6 +216,7 @@ struct RelayShard: ~Copyable {
     private var nextTimeout: Instant {
         var next = nextReport
         if let timeout = engine.nextTimeout { next = min(next, timeout) }
+        if let timeout = lobby.nextTimeout { next = min(next, timeout) }
         if let timeout = streamTimers.nextDeadline { next = min(next, timeout) }
         if let timeout = peerDeadlines.earliest { next = min(next, timeout) }
         if let stopsAt { next = min(next, stopsAt) }
@@ -216,6 +236,7 @@ struct RelayShard: ~Copyable {
         case .relayListener: acceptPeers(token.handle, at: now)
         case .peer: servePeer(token.handle, at: now)
         case .forwarded: receiveForwarded(at: now)
+        case .lobby: serveLobby(token.handle, at: now)
         case nil: break
         }
     }
@@ -226,13 +247,14 @@ struct RelayShard: ~Copyable {
         for command in commands {
             switch command {
             case .reload(let configuration):
-                tls = configuration.tls
                 // It was checked before it was sent.
                 try? engine.reload(configuration.server)
+            case .welcome(let parcel): welcome(parcel, at: now)
             case .adopt(let parcel): adopt(parcel, at: now)
             case .stop:
                 stopsAt = now + .seconds(2)
                 for handle in streamListeners.handles { _ = streamListeners.remove(handle) }
+                lobby.removeAll()
                 for handle in peers.handles { closePeer(handle, at: now) }
                 for handle in streams.handles { endStream(handle, at: now) }
             }
@@ -253,11 +275,14 @@ struct RelayShard: ~Copyable {
             let transport = streams.read(handle) { $0.client.transport } ?? .tcp
             snapshot.streams[transport, default: 0] += 1
         }
-        snapshot.acceptedStreams = acceptedStreams
-        snapshot.drops = Dictionary(drops.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         for handle in udpListeners.handles {
-            snapshot.kernelDrops += UInt64(udpListeners.read(handle) { $0.kernelDropCount } ?? 0)
+            snapshot.kernelDrops.atListeners &+= udpListeners.read(handle) { $0.handle.droppedDatagrams } ?? 0
         }
+        snapshot.kernelDrops.atRelays = closedRelaysDrops
+        snapshot.acceptedStreams = acceptedStreams
+        snapshot.halfOpen = UInt64(lobby.count)
+        let all = drops.all + lobby.drops.all
+        snapshot.drops = Dictionary(all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         snapshot.sendErrors = Dictionary(sends.errors.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         report.publish(snapshot)
     }

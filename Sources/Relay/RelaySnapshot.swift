@@ -8,21 +8,26 @@ public struct RelaySnapshot: Sendable {
     public internal(set) var engines: [TURNServerStatistics] = []
     /// Streams that are open now, by transport.
     public internal(set) var streams: [TransportProtocol: UInt64] = [:]
-    /// Streams that were accepted, by transport.
+    /// Streams that have not said anything yet.
+    public internal(set) var halfOpen: UInt64 = 0
+    /// Streams that were accepted and have said something, by transport.
     public internal(set) var acceptedStreams: [TransportProtocol: UInt64] = [:]
+    /// Datagrams that the kernel has dropped, nearly always because a receive buffer was full: at listeners as they are
+    /// dropped, at relay sockets when they are closed.
+    public internal(set) var kernelDrops: (atListeners: UInt64, atRelays: UInt64) = (0, 0)
     /// What the drivers have dropped, by reason.
     public internal(set) var drops: [String: UInt64] = [:]
-    /// Datagrams that the kernel dropped because a listener's buffer was full.
-    public internal(set) var kernelDrops: UInt64 = 0
     /// Datagrams that the kernel refused to send, by reason.
     public internal(set) var sendErrors: [String: UInt64] = [:]
 
     mutating func add(_ other: RelaySnapshot) {
         engines += other.engines
         streams.merge(other.streams, uniquingKeysWith: +)
+        halfOpen += other.halfOpen
+        kernelDrops.atListeners &+= other.kernelDrops.atListeners
+        kernelDrops.atRelays &+= other.kernelDrops.atRelays
         acceptedStreams.merge(other.acceptedStreams, uniquingKeysWith: +)
         drops.merge(other.drops, uniquingKeysWith: +)
-        kernelDrops += other.kernelDrops
         sendErrors.merge(other.sendErrors, uniquingKeysWith: +)
     }
 
@@ -96,10 +101,11 @@ public struct RelaySnapshot: Sendable {
             [TransportProtocol.tcp, .tls].map { ($0.description, counts[$0] ?? 0) }
         }
         page.add(.gauge, "floe_turn_streams", "Open client streams.", label: "transport", byTransport(streams))
+        page.add(.gauge, "floe_turn_half_open", "Client streams that have not said anything yet.", halfOpen)
         page.add(
             .counter,
             "floe_turn_streams_total",
-            "Client streams accepted.",
+            "Client streams that have said something.",
             label: "transport",
             byTransport(acceptedStreams)
         )
@@ -113,8 +119,9 @@ public struct RelaySnapshot: Sendable {
         page.add(
             .counter,
             "floe_turn_kernel_drops_total",
-            "Datagrams that the kernel dropped because a listener's buffer was full.",
-            kernelDrops
+            "Datagrams that the kernel dropped before they could be received.",
+            label: "socket",
+            [("listener", kernelDrops.atListeners), ("relay", kernelDrops.atRelays)]
         )
         page.add(
             .counter,

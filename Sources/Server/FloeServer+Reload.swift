@@ -32,19 +32,21 @@ extension FloeServer {
         let machine = try Machine()
         let store = try Self.openStore(state)
         let secrets = try Secrets(options, state, store)
-        let fresh = try Self.identity(options, state, machine, addressing, now)
+        let fresh = try Self.identities(options, state, machine, addressing, now)
+        // What cannot be served is found out before anything is taken.
+        _ = try ServerCertificates(fresh)
         let policy = try WebSetup.policy(options, secrets)
-        let web = try WebSetup.configuration(options, policy, listening, fresh)
-        let relay = try RelaySetup.configuration(options, secrets, addressing, machine, listening, fresh)
+        let relay = try RelaySetup.configuration(options, secrets, addressing, machine, listening, certificates)
         do {
             try self.relay.reload(relay)
         } catch {
             throw UsageError("\(error)")
         }
-        self.web.reload(web)
-        guard fresh.fingerprintSHA256 != identity.current.fingerprintSHA256 else { return }
-        identity.current = fresh
-        logger.info("Another certificate is in use.", ["tls.fingerprint": .text(fresh.fingerprintSHA256)])
+        web.reload(policy)
+        let old = certificates.current.map(\.fingerprintSHA256)
+        guard fresh.map(\.fingerprintSHA256) != old else { return }
+        try certificates.replace(fresh)
+        logger.info("Another certificate is in use.", ["tls.fingerprint": .text(fresh[0].fingerprintSHA256)])
     }
 
     /// - Throws: a sentence that names the first option whose change needs another process.

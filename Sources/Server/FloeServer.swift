@@ -7,7 +7,6 @@ import NetTypes
 import Relay
 import Signaling
 import Store
-import Synchronization
 import TURNServer
 import Transport
 import WebService
@@ -20,7 +19,7 @@ final class FloeServer: Sendable {
     let logger: Logger
     let relay: RelayService
     let web: WebService
-    let identity: SharedIdentity
+    let certificates: ServerCertificates
     let state: StateDirectory
     let addressing: RelayAddressing
     let listening: ListeningAddresses
@@ -45,8 +44,9 @@ final class FloeServer: Sendable {
         let addressing = try RelayAddressing(machine.candidates, options)
         let state = try StateDirectory(options.state)
         let stateLock = try state.lock()
-        let identity = try Self.identity(options, state, machine, addressing, now)
-        self.identity = SharedIdentity(identity)
+        let identities = try Self.identities(options, state, machine, addressing, now)
+        let certificates = try ServerCertificates(identities)
+        self.certificates = certificates
         let listening = ListeningAddresses(options)
         let store = try Self.openStore(state)
         let secrets = try Secrets(options, state, store)
@@ -57,9 +57,8 @@ final class FloeServer: Sendable {
             addressing,
             machine,
             listening,
-            identity
+            certificates
         )
-        let shared = self.identity
         do {
             relay = try RelayService(relayConfiguration, logger: logger)
         } catch {
@@ -67,11 +66,12 @@ final class FloeServer: Sendable {
         }
         let relay = relay
         do {
-            let configuration = try WebSetup.configuration(options, policy, listening, identity)
+            var configuration = try WebSetup.configuration(options, policy, listening, certificates)
+            configuration.relay = { (connection: consuming StreamConnection) in relay.adopt(connection) }
             web = try WebService(configuration, store: store, logger: logger) { page in
                 relay.snapshot.write(to: &page)
-                let end = UInt64(clamping: shared.current.notAfter)
-                page.add(.gauge, "floe_certificate_end_seconds", "Unix time at which the certificate ends.", end)
+                let end = UInt64(clamping: certificates.current.map(\.notAfter).min() ?? 0)
+                page.add(.gauge, "floe_certificate_end_seconds", "Unix time at which a certificate ends.", end)
             }
         } catch {
             relay.stop()
@@ -82,7 +82,7 @@ final class FloeServer: Sendable {
         self.state = state
         self.addressing = addressing
         self.listening = listening
-        report = StartReport(options, state, identity, addressing, machine, now: now).text
+        report = StartReport(options, state, identities[0], addressing, machine, now: now).text
     }
 
     /// Ends all connections and waits for the threads; a few seconds at most.
@@ -94,24 +94,28 @@ final class FloeServer: Sendable {
         relay.join()
     }
 
-    static func identity(
+    static func identities(
         _ options: ServeOptions,
         _ state: StateDirectory,
         _ machine: Machine,
         _ addressing: RelayAddressing,
         _ now: UInt64
-    ) throws(UsageError) -> Identity {
-        guard let files = options.certificate else {
-            let addresses = machine.addresses.filter { !$0.isLinkLocal } + addressing.choices.map(\.external)
-            let host = options.publicHost
-            let named = host.flatMap { IPAddress($0) }
-            return try state.ownIdentity(
+    ) throws(UsageError) -> [Identity] {
+        guard options.certificates.isEmpty else { return try read(options.certificates) }
+        let addresses = machine.addresses.filter { !$0.isLinkLocal } + addressing.choices.map(\.external)
+        let host = options.publicHost
+        let named = host.flatMap { IPAddress($0) }
+        return [
+            try state.ownIdentity(
                 for: addresses + (named.map { [$0] } ?? []),
                 names: named == nil ? host.map { [$0] } ?? [] : [],
                 now: now
             )
-        }
-        return try StateDirectory.identity(chain: files.chain, key: files.key)
+        ]
+    }
+
+    private static func read(_ files: [ServeOptions.CertificateFiles]) throws(UsageError) -> [Identity] {
+        try files.map { files throws(UsageError) in try StateDirectory.identity(chain: files.chain, key: files.key) }
     }
 
     static func openStore(_ state: StateDirectory) throws(UsageError) -> Database {
@@ -144,17 +148,5 @@ final class FloeServer: Sendable {
                 "; see \(option)"
             }
         return UsageError(text.prefix(1).uppercased() + text.dropFirst() + advice + ".")
-    }
-}
-
-/// The identity in use, which SIGHUP replaces.
-final class SharedIdentity: Sendable {
-    private let identity: Mutex<Identity>
-
-    init(_ identity: Identity) { self.identity = Mutex(identity) }
-
-    var current: Identity {
-        get { identity.withLock { $0 } }
-        set { identity.withLock { $0 = newValue } }
     }
 }

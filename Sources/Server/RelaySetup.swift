@@ -6,6 +6,7 @@ import Relay
 import STUN
 import TURN
 import TURNServer
+import Transport
 
 /// Makes the relay's configuration from the options.
 enum RelaySetup {
@@ -15,7 +16,7 @@ enum RelaySetup {
         _ addressing: RelayAddressing,
         _ machine: Machine,
         _ listening: ListeningAddresses,
-        _ identity: Identity
+        _ certificates: ServerCertificates
     ) throws(UsageError) -> RelayConfiguration {
         let relays = addressing.choices.map { RelayAddress(local: $0.local, external: $0.external) }
         let gate = PeerAddressGate(
@@ -50,13 +51,16 @@ enum RelaySetup {
         let listeners = listening.addresses.flatMap { ip -> [RelayConfiguration.Listener] in
             let plain = SocketAddress(ip, port: options.turnPort)
             let secure = SocketAddress(ip, port: options.turnsPort)
-            return [.init(.udp, plain), .init(.tcp, plain)] + (options.turnsPort == 0 ? [] : [.init(.tls, secure)])
+            // A port that serves HTTPS as well is the web service's, which hands over what is TURN.
+            let isOwn = options.turnsPort != 0 && options.turnsPort != options.httpsPort
+            return [.init(.udp, plain), .init(.tcp, plain)] + (isOwn ? [.init(.tls, secure)] : [])
         }
         let second = listening.addresses.filter { ip in server.discovery.contains { $0.first.family == ip.family } }
             .map { RelayConfiguration.Listener(.udp, SocketAddress($0, port: options.natDiscoveryPort)) }
         var configuration = RelayConfiguration(server: server, listeners: listeners + second)
         configuration.threads = options.threads ?? LoopThread.availableProcessors.count
-        configuration.tls = try tls(identity)
+        configuration.tls = certificates.relay
+        configuration.halfOpen.proxies = options.proxies
         return configuration
     }
 
@@ -94,17 +98,8 @@ enum RelaySetup {
         return found
     }
 
-    /// The context for TURN over TLS, with the protocol names of RFC 7443.
-    static func tls(_ identity: Identity) throws(UsageError) -> TLSContext {
-        do throws(CryptoError) {
-            return try TLSContext(
-                serverIdentities: [identity],
-                applicationProtocols: ["stun.turn", "stun.nat-discovery"]
-            )
-        } catch {
-            throw UsageError("The certificate cannot be served: \(error).")
-        }
-    }
+    /// The protocol names of RFC 7443.
+    static let applicationProtocols = ["stun.turn", "stun.nat-discovery"]
 
     private static func credentials(
         _ options: ServeOptions,

@@ -18,18 +18,29 @@ public enum ServeCommand {
                         help: "addresses to listen on"
                     ),
                     OptionSpecification("turn-port", "PORT", standard: "3478", help: "STUN and TURN over UDP and TCP"),
-                    OptionSpecification("turns-port", "PORT", standard: "5349", help: "TURN over TLS; 0 turns it off"),
+                    OptionSpecification(
+                        "turns-port",
+                        "PORT",
+                        standard: "5349",
+                        help: "TURN over TLS alone (the port of HTTPS serves it too); 0 turns it off"
+                    ),
                     OptionSpecification(
                         "https-port",
                         "PORT",
                         standard: "8443",
-                        help: "call page and signaling; 0 turns it off"
+                        help: "call page, signaling and TURN over TLS on one port; 0 turns it off"
                     ),
                     OptionSpecification(
                         "http-port",
                         "PORT",
                         standard: "8080",
                         help: "the same without TLS, on loopback only; 0 turns it off"
+                    ),
+                    OptionSpecification(
+                        "proxy-protocol-from",
+                        "CIDR",
+                        repeats: true,
+                        help: "load balancers whose connections begin with the PROXY protocol's header (1 or 2)"
                     ),
                 ]
             ),
@@ -45,9 +56,15 @@ public enum ServeCommand {
                     OptionSpecification(
                         "cert",
                         "FILE",
-                        help: "certificate chain in PEM (with --key); read again on SIGHUP"
+                        repeats: true,
+                        help: "certificate chain in PEM (with --key), several by server name; read again on SIGHUP"
                     ),
-                    OptionSpecification("key", "FILE", help: "private key in PEM (with --cert)"),
+                    OptionSpecification(
+                        "key",
+                        "FILE",
+                        repeats: true,
+                        help: "private key in PEM, one for each --cert in the same order"
+                    ),
                     OptionSpecification(
                         "public-host",
                         "HOST",

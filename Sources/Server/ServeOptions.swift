@@ -38,6 +38,14 @@ public struct ServeOptions: Sendable {
         public var description: String { local.map { "\(external)/\($0)" } ?? "\(external)" }
     }
 
+    /// Where a certificate and its key are.
+    public struct CertificateFiles: Sendable, Equatable {
+        /// The path of the certificate chain.
+        public let chain: String
+        /// The path of the private key.
+        public let key: String
+    }
+
     /// Two different addresses of one family.
     public struct AddressPair: Sendable, Equatable, LosslessStringConvertible {
         /// The first address.
@@ -108,8 +116,10 @@ public struct ServeOptions: Sendable {
     public var httpPort: UInt16
     /// The state directory, or `nil` for the user's default.
     public var state: String?
-    /// Paths of certificate chain and key, or `nil` for a certificate of our own.
-    public var certificate: (chain: String, key: String)?
+    /// The operator's certificates, the default first; empty for a certificate of our own.
+    public var certificates: [CertificateFiles]
+    /// From where connections begin with the PROXY protocol's header.
+    public var proxies: [IPPrefix]
     /// The name that clients reach the server by, or `nil` for that of their request.
     public var publicHost: String?
     /// The realm of TURN credentials.
@@ -213,12 +223,11 @@ public struct ServeOptions: Sendable {
         httpsPort = try port("https-port", 8443)
         httpPort = try port("http-port", 8080)
         state = arguments.text("state")
-        switch (arguments.text("cert"), arguments.text("key")) {
-        case (let chain?, let key?): certificate = (chain, key)
-        case (nil, nil): certificate = nil
-        case (_?, nil): throw UsageError("'--cert' needs '--key FILE' beside it.")
-        case (nil, _?): throw UsageError("'--key' needs '--cert FILE' beside it.")
-        }
+        let (chains, keys) = (arguments.texts("cert"), arguments.texts("key"))
+        guard chains.count <= keys.count else { throw UsageError("'--cert' needs '--key FILE' beside it.") }
+        guard keys.count <= chains.count else { throw UsageError("'--key' needs '--cert FILE' beside it.") }
+        certificates = zip(chains, keys).map(CertificateFiles.init)
+        proxies = try arguments.values("proxy-protocol-from", prefix)
         publicHost = arguments.text("public-host")
         realm = arguments.text("realm") ?? "floe"
         guard realm.utf8.count < 128, realm.utf8.allSatisfy({ (0x20...0x7E).contains($0) && $0 != 0x22 && $0 != 0x5C })
@@ -287,6 +296,8 @@ public struct ServeOptions: Sendable {
         if !options.natDiscovery.isEmpty { ports.append(("--nat-discovery-port", options.natDiscoveryPort)) }
         for (index, (name, port)) in ports.enumerated() where port != 0 {
             if let (other, _) = ports[..<index].first(where: { $0.1 == port }) {
+                // TURN over TLS and HTTPS are told apart on one port.
+                if other == "--turns-port", name == "--https-port" { continue }
                 throw UsageError("'\(other)' and '\(name)' are both \(port): give each service a port of its own.")
             }
             if options.relayPorts.contains(port) {

@@ -18,7 +18,9 @@ struct StartReport {
         var rows: [(String, String)] = []
         rows += Self.pages(options, addressing)
         var ports = "UDP and TCP \(options.turnPort)"
-        if options.turnsPort != 0 { ports += ", TLS \(options.turnsPort)" }
+        let secure = [options.turnsPort, options.httpsPort].filter { $0 != 0 }
+        if let first = secure.first { ports += ", TLS \(first)" }
+        if let second = secure.dropFirst().first, second != secure[0] { ports += " and \(second)" }
         rows.append(("STUN and TURN", ports))
         for (index, choice) in addressing.choices.enumerated() {
             let local = choice.local == choice.external ? "" : " (local \(choice.local))"
@@ -28,7 +30,7 @@ struct StartReport {
         }
         rows.append(("Certificate", "SHA-256 \(identity.fingerprintSHA256)"))
         let end = CivilTime(unixSeconds: UInt64(clamping: identity.notAfter)).rfc3339.prefix(10)
-        rows.append(("", "\(options.certificate?.chain ?? state.certificatePath), good until \(end)"))
+        rows.append(("", "\(options.certificates.first?.chain ?? state.certificatePath), good until \(end)"))
         rows.append(("State", state.path))
         let width = 16
         var text = "Floe \(Floe.version) is ready.\n\n"
@@ -49,7 +51,8 @@ struct StartReport {
                 ?? addressing.choices.map { choice in
                     choice.external.family == .ipv4 ? "\(choice.external)" : "[\(choice.external)]"
                 }
-            let note = options.certificate == nil ? "from other machines (the browser asks about the certificate)" : ""
+            let note =
+                options.certificates.isEmpty ? "from other machines (the browser asks about the certificate)" : ""
             urls += hosts.enumerated().map { ("https://\($1)\(port)/", $0 == 0 ? note : "") }
         }
         if options.httpPort != 0 { urls.append(("http://localhost:\(options.httpPort)/", "on this machine")) }

@@ -3,6 +3,7 @@ import Crypto
 import HTTP
 import NetTypes
 import Signaling
+import Transport
 import WebService
 
 /// Makes the web service's configuration from the options.
@@ -11,7 +12,7 @@ enum WebSetup {
         _ options: ServeOptions,
         _ policy: WebPolicy,
         _ listening: ListeningAddresses,
-        _ identity: Identity
+        _ certificates: ServerCertificates
     ) throws(UsageError) -> WebConfiguration {
         var listeners: [WebConfiguration.Listener] = []
         if options.httpsPort != 0 {
@@ -24,7 +25,8 @@ enum WebSetup {
             }
         }
         var configuration = WebConfiguration(listeners: listeners, policy: policy)
-        configuration.tls = try tls(identity)
+        configuration.tls = certificates.web
+        configuration.halfOpen.proxies = options.proxies
         return configuration
     }
 
@@ -43,7 +45,7 @@ enum WebSetup {
         }
         policy.metricsFrom = options.metricsFrom
         policy.apiKeyDigests = secrets.apiKeyDigests
-        policy.insistsOnHTTPS = options.certificate != nil
+        policy.insistsOnHTTPS = !options.certificates.isEmpty
         return policy
     }
 
@@ -51,7 +53,7 @@ enum WebSetup {
         let offersTLS =
             switch options.advertiseTLS {
             case .always: true
-            case .auto: options.certificate != nil
+            case .auto: !options.certificates.isEmpty
             case .never: false
             }
         return ICEServersMinter(
@@ -60,9 +62,15 @@ enum WebSetup {
             endpoints: .init(
                 udpPort: options.turnPort,
                 tcpPort: options.turnPort,
-                tlsPort: offersTLS && options.turnsPort != 0 ? options.turnsPort : nil
+                tlsPort: offersTLS ? turnOverTLSPort(options) : nil
             )
         )
+    }
+
+    /// Where clients are sent for TURN over TLS, if anywhere: to 443 rather than elsewhere, since most firewalls let it pass.
+    static func turnOverTLSPort(_ options: ServeOptions) -> UInt16? {
+        let port = options.turnsPort == 0 || options.httpsPort == 443 ? options.httpsPort : options.turnsPort
+        return port == 0 ? nil : port
     }
 
     static func host(_ text: String?, option: String = "--public-host") throws(UsageError) -> WebHost? {
@@ -73,12 +81,7 @@ enum WebSetup {
         return host
     }
 
-    /// The context for HTTPS.
-    static func tls(_ identity: Identity) throws(UsageError) -> TLSContext {
-        do throws(CryptoError) {
-            return try TLSContext(serverIdentities: [identity], applicationProtocols: ["http/1.1"])
-        } catch {
-            throw UsageError("The certificate cannot be served: \(error).")
-        }
-    }
+    /// What is told apart on the port of HTTPS (RFC 7301, RFC 7443); clients that offer none of them, but others, are
+    /// refused with `no_application_protocol`.
+    static let applicationProtocols = ["http/1.1"] + RelaySetup.applicationProtocols
 }

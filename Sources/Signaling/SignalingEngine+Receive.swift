@@ -11,7 +11,7 @@ extension SignalingEngine {
         guard text.utf8.count <= limits.messageBytes else {
             return refuse(connection, .tooLarge, "A message has at most \(limits.messageBytes) bytes.", at: now)
         }
-        guard connections.values[index].bucket.take(at: now) else {
+        guard takeToken(ofConnectionAt: index, at: now) else {
             let rate = limits.messagesPerSecond
             return refuse(
                 connection,
@@ -34,6 +34,17 @@ extension SignalingEngine {
         } else {
             receiveFirst(frame, from: connection, at: now)
         }
+    }
+
+    /// Counts a message against the session's rate, which a new connection does not renew, or else the connection's.
+    private mutating func takeToken(
+        ofConnectionAt index: Dictionary<UInt64, Connection>.Index,
+        at now: Instant
+    ) -> Bool {
+        guard let key = connections.values[index].session, let session = sessions.index(forKey: key) else {
+            return connections.values[index].bucket.take(at: now)
+        }
+        return sessions.values[session].bucket?.take(at: now) ?? true
     }
 
     /// Takes a binary message or anything else that is no text message: the protocol has none.

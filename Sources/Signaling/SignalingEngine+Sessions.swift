@@ -92,6 +92,7 @@ extension SignalingEngine {
         guard let index = connections.index(forKey: connection), let place = sessions.index(forKey: key) else { return }
         connections.values[index].session = key
         sessions.values[place].connection = connection
+        if sessions.values[place].bucket == nil { sessions.values[place].bucket = connections.values[index].bucket }
         let source = connections.values[index].source
         count(-1, from: sessions.values[place].source)
         sessions.values[place].source = source

@@ -166,6 +166,8 @@ extension SignalingEngine {
         var connection: UInt64?
         /// Where that came from, or the last one did.
         var source: IPAddress?
+        /// What its client may send; that of its first connection, and its own from then on.
+        var bucket: TokenBucket?
         /// When to send fresh ICE servers, or, of an absent peer, when to give it up.
         var deadline = Instant.distantFuture
         /// The greatest sequence number that was received.

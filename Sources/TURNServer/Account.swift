@@ -62,6 +62,16 @@ final class Account: Sendable {
         (token != nil) == (other.token != nil) && (token != nil || username == other.username)
     }
 
+    /// Whether `other` is the holder of this account and nobody else: what a mobility ticket needs, for it may be stolen
+    /// by somebody who has a valid token too.
+    func isHeld(by other: Account) -> Bool {
+        switch (token, other.token) {
+        case (nil, nil): username == other.username
+        case (let mine?, let theirs?): mine.macKey == theirs.macKey
+        default: false
+        }
+    }
+
     /// This account with the proof of another one that it admits; the quota goes on counting for its own user.
     func continued(by other: Account) -> Account {
         guard other !== self, case .token(let key, let token) = other.proof else { return self }

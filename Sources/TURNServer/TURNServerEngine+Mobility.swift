@@ -110,7 +110,7 @@ extension TURNServerEngine {
         guard ticket.shard == shard, let mobility = mobile[handle],
             let holder = allocations.read(handle, { $0.account })
         else { return mismatch(request, context) }
-        guard isSameUser(holder, context.account) else { return fail(context.responder, .wrongCredentials) }
+        guard holder.isHeld(by: context.account) else { return fail(context.responder, .wrongCredentials) }
         if let repeats = mobility.repeats, repeats.client == context.client, context.now < repeats.until,
             ticket.sequence &+ 1 == mobility.sequence
         {
@@ -125,10 +125,6 @@ extension TURNServerEngine {
             return fail(context.responder, .badRequest, "MOBILITY-TICKET without a new address")
         }
         refresh(request, handle, context, isMove: true)
-    }
-
-    private func isSameUser(_ holder: Account, _ account: Account) -> Bool {
-        holder.credentials.username == account.credentials.username
     }
 
     private mutating func confirmMove(of handle: SlotHandle, _ ticket: [UInt8], _ context: RequestContext) {

@@ -16,9 +16,11 @@ public struct StreamConnection: ~Copyable, Sendable {
     private var isConnected: Bool
     private var isFinishing = false
     private var isFinished = false
+    /// The byte that `readAhead` has taken and `read` has not given yet.
+    private var ahead: UInt8?
 
     /// How many bytes may wait to be sent, as far as the owner's are concerned; answers of TLS itself come on top.
-    public let outputLimit: Int
+    public var outputLimit: Int
     /// Why the connection is over, if it failed.
     public private(set) var failure: StreamFailure?
     /// Whether TLS may hold bytes that `read` would return and no poller knows of.
@@ -60,13 +62,46 @@ public struct StreamConnection: ~Copyable, Sendable {
     /// Whether `finish` was called and everything, with the end of the stream, is with the kernel.
     public var hasFinished: Bool { isFinished }
 
+    /// Lets the kernel hold so many unsent bytes before it takes no more; the rest waits where it can still be dropped.
+    public func limitUnsent(bytes: Int) {
+        // A kernel that does not know the option works without it.
+        _ = floe_set_option(descriptor, 4, FLOE_OPTION_UNSENT_LOW_WATER, Int32(clamping: bytes))
+    }
+
     // MARK: Reading
+
+    /// The first byte that `read` will give, if `readAhead` has found one.
+    public var firstByte: UInt8? { ahead }
+
+    /// Reads as `read` does, but no more than one byte, which stays to be read: it shows in `firstByte`.
+    ///
+    /// No poller knows of that byte.
+    public mutating func readAhead() -> StreamReadResult {
+        guard ahead == nil else { return .bytes(1) }
+        var bytes = InlineArray<1, UInt8>(repeating: 0)
+        var space = bytes.mutableSpan
+        // The memory is the array's, which lives through the call.
+        let result = unsafe space.withUnsafeMutableBufferPointer { buffer in
+            var output = unsafe OutputSpan(buffer: buffer, initializedCount: 0)
+            return readOn(into: &output)
+        }
+        if result == .bytes(1) { ahead = bytes[0] }
+        return result
+    }
 
     /// Appends received bytes to `output`, which must have room for at least one.
     ///
     /// With TLS this also drives the handshake; `wantsWrite` may change.
     public mutating func read(into output: inout OutputSpan<UInt8>) -> StreamReadResult {
         guard !output.isFull else { return .bytes(0) }
+        guard let first = ahead.take() else { return readOn(into: &output) }
+        output.append(first)
+        // An end or a failure behind that byte shows again in the next call.
+        guard !output.isFull, case .bytes(let count) = readOn(into: &output) else { return .bytes(1) }
+        return .bytes(count + 1)
+    }
+
+    private mutating func readOn(into output: inout OutputSpan<UInt8>) -> StreamReadResult {
         guard tls == nil else { return readSecurely(into: &output) }
         if let failure { return .failed(failure) }
         // The kernel writes at most the free capacity, behind what the span has already.

@@ -7,8 +7,8 @@ public struct TCPSocket: ~Copyable, Sendable {
     private let owned: Descriptor
     /// Our end; the address that the peer chose to connect to.
     public let localAddress: SocketAddress
-    /// The peer's end.
-    public let remoteAddress: SocketAddress
+    /// The peer's end; behind a proxy that names its clients, the client's.
+    public internal(set) var remoteAddress: SocketAddress
     /// Whether the connection stood when the socket was made.
     let isConnected: Bool
 

@@ -13,6 +13,11 @@ public struct UDPSocketHandle: Hashable, Sendable {
     public let family: AddressFamily
     /// The address and port it is bound to; the address may be unspecified.
     public let localAddress: SocketAddress
+
+    /// How many datagrams the kernel has dropped for the socket, nearly always because its receive buffer was full.
+    ///
+    /// A system call; asking costs no packet anything, unlike the count that the kernel adds to packets (SO_RXQ_OVFL).
+    public var droppedDatagrams: UInt64 { UInt64(max(0, floe_dropped_datagrams(descriptor))) }
 }
 
 /// A UDP socket; closes when its life ends.
@@ -103,9 +108,6 @@ public struct UDPSocket: ~Copyable, Sendable {
 
     /// The size of the send buffer that the system has granted, in bytes.
     public var sendBufferBytes: Int { granted(FLOE_OPTION_SEND_BUFFER) }
-
-    /// How many datagrams the kernel has dropped because the receive buffer was full; starts anew after 2^32.
-    public var kernelDropCount: UInt32 { floe_socket_drops(descriptor) }
 
     /// Changes how datagrams longer than the path takes are treated, from the next one on.
     ///

@@ -2,6 +2,7 @@ public import Crypto
 public import HTTP
 public import NetTypes
 public import Signaling
+public import Transport
 
 /// Where the web service listens and what it bears.
 public struct WebConfiguration: Sendable {
@@ -24,7 +25,13 @@ public struct WebConfiguration: Sendable {
     /// Who may do what.
     public var policy: WebPolicy
     /// The TLS context of TLS listeners.
-    public var tls: TLSContext?
+    public var tls: TLSContextHolder?
+    /// Takes a stream that carries TURN (RFC 7443, or by its first byte); without it everything is taken for HTTP.
+    ///
+    /// Returns `false` if the stream cannot be taken and was closed.
+    public var relay: (@Sendable (consuming StreamConnection) -> Bool)?
+    /// What connections may take before their first byte, and which proxies are believed; its time is `handshakeTime`.
+    public var halfOpen = StreamLobbyLimits()
     /// How much and how long an HTTP request may take.
     public var http = HTTPLimits()
     /// What signaling clients may do.
@@ -35,7 +42,7 @@ public struct WebConfiguration: Sendable {
     public var connectionsPerPrefix = 512
     /// Bytes that wait for clients to read, of all connections together, above which slow readers are cut.
     public var queuedBytes = 256 << 20
-    /// How long a TLS handshake may take.
+    /// How long a connection may take to its first byte, the TLS handshake included.
     public var handshakeTime = TimeSpan.seconds(10)
     /// How long a client may take to end its side after the server has ended its own.
     public var lingerTime = TimeSpan.seconds(2)

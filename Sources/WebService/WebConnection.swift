@@ -19,7 +19,7 @@ struct WebConnection: ~Copyable {
     let isTLS: Bool
     /// The signaling engine's name for the connection, once it is one.
     var signalingID: UInt64?
-    /// When the TLS handshake must be done, or the closing of the stream.
+    /// When the closing of the stream must be done.
     private(set) var streamDeadline: Instant?
     /// The earliest entry in the deadline queue that counts: later ones find that they are stale.
     var scheduled = Instant.distantFuture
@@ -42,8 +42,6 @@ struct WebConnection: ~Copyable {
         _ stream: consuming StreamConnection,
         http: consuming HTTPServerConnection,
         limits: HTTPLimits,
-        isTLS: Bool,
-        handshakeBy: Instant?,
         lingerTime: TimeSpan
     ) {
         self.lingerTime = lingerTime
@@ -51,10 +49,9 @@ struct WebConnection: ~Copyable {
         drainTime = limits.responseTime
         remote = stream.remoteAddress.unmapped
         prefix = remote.ip.family == .ipv4 ? remote.ip : IPAddress(ipv6: remote.ip.high, 0)
+        isTLS = stream.isSecure
         self.stream = stream
         stage = .http(http)
-        self.isTLS = isTLS
-        streamDeadline = handshakeBy
     }
 
     /// When something is due: of the stream, or of what is spoken.
@@ -82,7 +79,7 @@ struct WebConnection: ~Copyable {
     var wantsInput: Bool {
         if peerHasEnded { return false }
         // What comes while the stream ends is read and dropped: a reset would take the last response with it.
-        if isClosing || !stream.isEstablished { return true }
+        if isClosing { return true }
         return switch stage {
         case .http(let http): http.wantsInput
         case .webSocket: true
@@ -112,7 +109,6 @@ struct WebConnection: ~Copyable {
         bytes.removeAll(keepingCapacity: true)
         var result = StreamReadResult.wouldBlock
         bytes.append(addingCapacity: readBytes) { result = stream.read(into: &$0) }
-        if stream.isEstablished, !isClosing { streamDeadline = nil }
         if !isClosing, !bytes.isEmpty { stage.receive(bytes.span, at: now) }
         if case .closed = result {
             peerHasEnded = true

@@ -18,7 +18,7 @@ extension WebServer {
         for _ in 0..<Self.acceptsPerTurn {
             guard let isTLS = listeners.read(listener, { $0.isTLS }) else { return }
             switch listeners.update(listener, { $0.socket.accept() }) {
-            case .accepted(let socket)?: add(socket, isTLS: isTLS, at: now)
+            case .accepted(let socket)?: admit(socket, isTLS: isTLS, at: now)
             case .wouldBlock?: return
             case .refused?: return statistics.drops.count(.noDescriptor)
             case .failed(let error)?:
@@ -31,27 +31,30 @@ extension WebServer {
         }
     }
 
-    private mutating func add(_ socket: consuming TCPSocket, isTLS: Bool, at now: Instant) {
+    private mutating func admit(_ socket: consuming TCPSocket, isTLS: Bool, at now: Instant) {
+        guard connections.count < connections.limit else { return statistics.drops.count(.tooManyConnections) }
+        lobby.admit(socket, tls: isTLS ? configuration.tls?.current : nil, at: now, poller)
+    }
+
+    /// Takes a connection that has said something, or hands it to the relay if that is TURN.
+    mutating func serveLobby(_ handle: SlotHandle, at now: Instant) {
+        guard let stream = lobby.serve(handle, at: now, poller) else { return }
+        guard stream.carriedProtocol == .turn, let relay = configuration.relay else { return add(stream, at: now) }
+        statistics.handedOver &+= 1
+        if !relay(stream) { statistics.drops.count(.relayBusy) }
+    }
+
+    private mutating func add(_ stream: consuming StreamConnection, at now: Instant) {
         guard connections.count < connections.limit else { return statistics.drops.count(.tooManyConnections) }
         let http = HTTPServerConnection(
             limits: configuration.http,
             wallClock: .init(unixSeconds: EventLoop.WallClock.unixSeconds(), at: now),
             at: now
         )
-        let stream: StreamConnection
-        if isTLS {
-            guard let tls else { return }
-            stream = StreamConnection(socket, tls: TLSSession(server: tls), outputLimit: 512 * 1024)
-        } else {
-            stream = StreamConnection(socket, outputLimit: 512 * 1024)
-        }
-        let handshakeBy = isTLS ? now + configuration.handshakeTime : nil
         let connection = WebConnection(
             stream,
             http: http,
             limits: configuration.http,
-            isTLS: isTLS,
-            handshakeBy: handshakeBy,
             lingerTime: configuration.lingerTime
         )
         let prefix = connection.prefix
@@ -68,6 +71,8 @@ extension WebServer {
         }
         statistics.accepted &+= 1
         schedule(handle)
+        // Of the byte that was read ahead the poller knows nothing.
+        serve(handle, at: now)
     }
 
     /// Reads what has come, acts on it and sends what follows.
@@ -193,7 +198,6 @@ extension WebServer {
         }
         guard let isOverdue = isOverdue ?? nil else { return }
         if isOverdue {
-            if connections.read(handle, { $0.isClosing }) == false { statistics.drops.count(.handshakeTimeout) }
             return remove(handle, at: now)
         }
         performEvents(of: handle, at: now)

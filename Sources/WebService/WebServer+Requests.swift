@@ -99,7 +99,8 @@ extension WebServer {
         page.add(.gauge, "floe_http_connections", "Open connections to the web service.", UInt64(connections.count))
         let waiting = UInt64(clamping: queuedBytes)
         page.add(.gauge, "floe_http_queued_bytes", "Bytes that wait for clients to read.", waiting)
-        statistics.write(to: &page)
+        page.add(.gauge, "floe_http_half_open", "Connections that have not said anything yet.", UInt64(lobby.count))
+        statistics.write(to: &page, lobby: lobby.drops)
         signaling.statistics.write(to: &page)
         externalMetrics(&page)
         return page.text

@@ -1,5 +1,4 @@
 import Bytes
-import Crypto
 import Diagnostics
 import EventLoop
 import HTTP
@@ -17,6 +16,7 @@ struct WebServer: ~Copyable {
         case listener
         case connection
         case mailbox
+        case lobby
     }
 
     struct Listener: ~Copyable {
@@ -29,12 +29,13 @@ struct WebServer: ~Copyable {
     let logger: Logger
     let mailbox: Mailbox<WebCommand>
     let externalMetrics: @Sendable (inout MetricsText) -> Void
-    var tls: TLSContext?
     var signaling: SignalingEngine
     let store: Database
     let poller: Poller
     var events = PollEvents(capacity: 256)
     var listeners = SlotPool<Listener>(limit: 64)
+    /// Connections that have not said anything yet.
+    var lobby: StreamLobby
     var connections: SlotPool<WebConnection>
     var deadlines = DeadlineQueue<SlotHandle>()
     var connectionsByPrefix: [IPAddress: Int] = [:]
@@ -60,10 +61,17 @@ struct WebServer: ~Copyable {
         self.logger = logger
         self.mailbox = mailbox
         externalMetrics = metrics
-        tls = configuration.tls
         self.store = store
         self.poller = poller
         connections = SlotPool(limit: configuration.connections)
+        var halfOpen = configuration.halfOpen
+        halfOpen.time = configuration.handshakeTime
+        lobby = StreamLobby(
+            halfOpen,
+            kind: Kind.lobby.rawValue,
+            outputLimit: 512 * 1024,
+            at: MonotonicClock.now()
+        )
         signaling = SignalingEngine(
             limits: configuration.signaling,
             iceServers: configuration.policy.minter,
@@ -98,7 +106,8 @@ struct WebServer: ~Copyable {
         var nextClock = Instant.zero
         var nextSignOfLife = now + Self.signOfLifePeriod
         while !hasStopped(at: now) {
-            let timers = [signaling.nextTimeout, deadlines.earliest, nextClock, stopsAt].compactMap { $0 }.min()
+            let timers = [signaling.nextTimeout, deadlines.earliest, lobby.nextTimeout, nextClock, stopsAt]
+                .compactMap { $0 }.min()
             do {
                 try poller.wait(until: unread.isEmpty ? timers : now, into: &events)
             } catch {
@@ -132,12 +141,14 @@ struct WebServer: ~Copyable {
             if event.isBroken { hangUp(token.handle, at: now) }
             if event.isReadable { serve(token.handle, at: now) } else { transmit(token.handle, at: now) }
         case .mailbox: obey(at: now)
+        case .lobby: serveLobby(token.handle, at: now)
         case nil: break
         }
     }
 
     mutating func handleTimeouts(at now: Instant) {
         if let due = signaling.nextTimeout, due <= now { signaling.handleTimeout(at: now) }
+        lobby.handleTimeout(at: now)
         while let handle = deadlines.pop(at: now) { handleTimeout(of: handle, at: now) }
     }
 
@@ -146,8 +157,7 @@ struct WebServer: ~Copyable {
         mailbox.receive(into: &commands)
         for command in commands {
             switch command {
-            case .reload(let policy, let context):
-                tls = context
+            case .reload(let policy):
                 router.policy = policy
                 signaling.iceServers = policy.minter
             case .stop: stop(at: now)
@@ -159,6 +169,7 @@ struct WebServer: ~Copyable {
     private mutating func stop(at now: Instant) {
         stopsAt = now + configuration.stopTime
         for handle in listeners.handles { _ = listeners.remove(handle) }
+        lobby.removeAll()
         signaling.shutdown(at: now)
         drainSignaling(at: now)
         for handle in connections.handles {
@@ -175,6 +186,6 @@ struct WebServer: ~Copyable {
 
 /// What other threads ask of the web service.
 enum WebCommand: Sendable {
-    case reload(WebPolicy, TLSContext?)
+    case reload(WebPolicy)
     case stop
 }

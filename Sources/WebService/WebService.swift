@@ -31,10 +31,8 @@ public final class WebService: Sendable {
         thread = Mutex(try LoopThread(name: "floe-web") { box.run() })
     }
 
-    /// Takes another configuration's policy, and its certificate for new TLS connections; those that exist stay.
-    public func reload(_ configuration: WebConfiguration) {
-        _ = mailbox.push(.reload(configuration.policy, configuration.tls))
-    }
+    /// Takes another policy; connections that exist stay.
+    public func reload(_ policy: WebPolicy) { _ = mailbox.push(.reload(policy)) }
 
     /// Tells the service to end its connections and stop; `join` waits for it.
     public func stop() { _ = mailbox.push(.stop) }

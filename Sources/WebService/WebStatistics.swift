@@ -1,6 +1,7 @@
 import Diagnostics
 import HTTP
 import NetTypes
+import Transport
 
 /// Why the web service drops a connection; raw values are the names in metrics.
 enum WebDrop: String, DropReason {
@@ -10,9 +11,9 @@ enum WebDrop: String, DropReason {
     case tooManyConnectionsOfPrefix
     /// A connection that came when the process had no descriptor left.
     case noDescriptor
-    /// A TLS handshake that took too long.
-    case handshakeTimeout
-    /// A TLS handshake or record that failed.
+    /// A stream with TURN for which the relay had no room.
+    case relayBusy
+    /// A TLS record that failed; handshakes are the lobby's.
     case tlsFailure
     /// A WebSocket whose client does not read.
     case slowReader
@@ -22,7 +23,10 @@ enum WebDrop: String, DropReason {
 
 /// What the web service has counted.
 struct WebStatistics {
+    /// Connections that have said something, and it was not TURN.
     var accepted: UInt64 = 0
+    /// Those with TURN, which the relay has got.
+    var handedOver: UInt64 = 0
     /// How often the loop woke up.
     var turns: UInt64 = 0
     /// Responses by the first digit of their status.
@@ -30,8 +34,15 @@ struct WebStatistics {
     var drops = DropCounters<WebDrop>()
     var requestDrops = DropCounters<HTTPDropReason>()
 
-    func write(to page: inout MetricsText) {
+    /// Adds everything to a page of metrics, with what the lobby has dropped among the drops.
+    func write(to page: inout MetricsText, lobby: DropCounters<StreamLobbyDrop>) {
         page.add(.counter, "floe_http_connections_total", "Connections accepted.", accepted)
+        page.add(
+            .counter,
+            "floe_http_relay_streams_total",
+            "Connections with TURN, handed to the relay.",
+            handedOver
+        )
         page.add(.counter, "floe_http_turns_total", "Times that the service's loop woke up.", turns)
         page.add(
             .counter,
@@ -45,7 +56,14 @@ struct WebStatistics {
             "floe_http_drops_total",
             "Connections dropped by the service.",
             label: "reason",
-            drops.all.map { ($0.name, $0.count) }
+            (drops.all + lobby.all).reduce(into: []) { all, next in
+                // A reason of both is one line.
+                if let same = all.firstIndex(where: { $0.0 == next.name }) {
+                    all[same].1 += next.count
+                } else {
+                    all.append((next.name, next.count))
+                }
+            }
         )
         page.add(
             .counter,

@@ -96,7 +96,7 @@ final class TestRelay {
                 .init(.tls, SocketAddress(ip, port: port + 1)),
             ]
         )
-        configuration.tls = tls
+        configuration.tls = TLSContextHolder(tls)
         return configuration
     }
 }

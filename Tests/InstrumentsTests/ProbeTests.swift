@@ -50,7 +50,7 @@ private final class LoopbackRelay {
                 server: server,
                 listeners: [.init(.udp, plain), .init(.tcp, plain), .init(.tls, secure)]
             )
-            configuration.tls = serverTLS
+            configuration.tls = TLSContextHolder(serverTLS)
             do {
                 service = try RelayService(configuration, logger: .silent)
                 self.plain = plain
@@ -107,7 +107,7 @@ private final class LoopbackRelay {
         let relay = try LoopbackRelay()
         // A socket that reads nothing.
         let deaf = try UDPSocket(boundTo: SocketAddress(.loopback(.ipv4), port: 0))
-        var probe = TURNProbe(ServerTarget(deaf.localAddress, .udp), username: "alice", password: "wonderland")
+        var probe = TURNProbe(ServerTarget(deaf.localAddress, .udp), .password("wonderland", username: "alice"))
         probe.policy.requestCount = 1
         probe.policy.lastWaitFactor = 1
         #expect(try probe.run().failure == "no answer came")
@@ -119,7 +119,7 @@ private final class LoopbackRelay {
 
     @Test func `turn 115: a server without room is left alone, and the next one is asked`() throws {
         let full = try LoopbackRelay { $0.limits.allocationsPerUser = 1 }
-        var probe = TURNProbe(full.target(.udp), username: "alice", password: "wonderland")
+        var probe = TURNProbe(full.target(.udp), .password("wonderland", username: "alice"))
         // The first of its two allocations fits.
         let failure = try #require(try probe.run().failure)
         #expect(failure.hasPrefix("the server refused: 486") && failure.hasSuffix("try again in 60 s"))

@@ -67,6 +67,23 @@ import Transport
         #expect(try client.next(&shard) == [0x40, 0, 0, 1, 1])
     }
 
+    @Test func `what the kernel drops is counted, at listeners at once and at relays when they are closed`() throws {
+        var shard = try TestShard {
+            $0.listenerBufferBytes = 4096
+            $0.relayBufferBytes = 4096
+        }
+        let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        let relayed = try client.allocate(&shard)
+        for _ in 0..<100 {
+            client.send(Array(repeating: 0xFF, count: 1000))
+            peer.send(Array(repeating: 0xFF, count: 1000), to: relayed)
+        }
+        try shard.work { $0.report.snapshot.kernelDrops.atListeners > 0 }
+        let before = shard.shard.report.snapshot.kernelDrops.atRelays
+        try client.delete(&shard)
+        try shard.work { $0.report.snapshot.kernelDrops.atRelays > before }
+    }
+
     @Test func `deleting an allocation closes its relay socket at once, with what was queued for it sent`() throws {
         var shard = try TestShard()
         let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))

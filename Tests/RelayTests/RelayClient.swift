@@ -165,7 +165,7 @@ final class RelayClient {
         _ attributes: [Attribute],
         authenticates: Bool
     ) throws -> [UInt8] {
-        try buildBytes(capacity: 4096) { output throws(STUNError) in
+        try buildBytes(capacity: 65_536) { output throws(STUNError) in
             var builder = STUNMessageBuilder(method, messageClass, transaction, into: &output)
             for attribute in attributes {
                 switch attribute {

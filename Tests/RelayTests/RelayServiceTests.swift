@@ -66,9 +66,9 @@ import Transport
         let old = try relay.client(.tls)
         _ = try old.bind()
         let fresh = try TestRelay.identity()
-        var configuration = relay.configuration
-        configuration.tls = try TLSContext(serverIdentities: [fresh], applicationProtocols: ["stun.turn"])
-        try relay.service.reload(configuration)
+        relay.configuration.tls?.replace(
+            try TLSContext(serverIdentities: [fresh], applicationProtocols: ["stun.turn"])
+        )
         #expect(eventually { (try? relay.stream(.tls, trusting: fresh)) != nil })
         #expect(throws: ClientError.self) { try relay.stream(.tls) }
         #expect(try old.bind().code == 0)
@@ -140,7 +140,7 @@ import Transport
             "floe_turn_relayed_bytes_total{direction=\"to_client\"} 4", "floe_turn_streams{transport=\"tcp\"} 1",
             "floe_turn_streams_total{transport=\"tcp\"} 1", "floe_turn_streams_total{transport=\"tls\"} 0",
             "floe_turn_errors_total{code=\"401\"} 1", "floe_turn_driver_drops_total{reason=\"slowStream\"} 0",
-            "floe_turn_kernel_drops_total 0",
+            "floe_turn_kernel_drops_total{socket=\"listener\"} 0",
         ]
         var page: [String] = []
         _ = eventually {

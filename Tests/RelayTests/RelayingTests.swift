@@ -104,6 +104,22 @@ import Transport
         #expect(try client.nextArrival() == .data(from: peer.localAddress, [99]))
     }
 
+    @Test(arguments: [TestRelay.Path.udp, .tcp, .tls])
+    func `datagrams nearly as long as UDP takes are relayed both ways`(path: TestRelay.Path) throws {
+        let relay = try TestRelay()
+        let client = try relay.client(path)
+        let relayed = try client.allocate()
+        let peer = try DatagramEnd()
+        try client.permit(peer.localAddress)
+        let bytes = (0..<60_000).map { UInt8(truncatingIfNeeded: $0 &* 7 ^ $0 >> 8) }
+        for _ in 0..<3 {
+            try client.send(bytes, to: peer.localAddress)
+            #expect(try peer.receive().bytes == bytes)
+            peer.send(bytes, to: relayed)
+            #expect(try client.nextArrival() == .data(from: peer.localAddress, bytes))
+        }
+    }
+
     @Test func `a datagram that is longer than any message is dropped and counted`() throws {
         let relay = try TestRelay { $0.mergesDatagrams = false }
         let client = try relay.client()

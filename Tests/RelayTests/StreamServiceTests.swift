@@ -84,7 +84,7 @@ import Transport
     @Test func `a stream that says nothing is closed`() throws {
         let relay = try TestRelay { $0.firstMessageTime = .milliseconds(100) }
         #expect(try relay.stream().receive() == nil)
-        #expect(relay.dropped(.idleStream))
+        #expect(relay.dropped(.silentStream))
     }
 
     @Test func `a stream with half a message is closed`() throws {
@@ -98,7 +98,7 @@ import Transport
         let relay = try TestRelay { $0.firstMessageTime = .milliseconds(100) }
         let stream = try StreamClient(to: relay.address(.tls))
         #expect(try stream.receive() == nil)
-        #expect(relay.dropped(.idleStream))
+        #expect(relay.dropped(.silentStream))
     }
 
     @Test func `a silent stream is closed, one with an allocation is not`() throws {
@@ -136,7 +136,7 @@ import Transport
         let relay = try TestRelay()
         let stream = try StreamClient(to: relay.address(.tls))
         try stream.send(Array("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8))
-        #expect(relay.dropped(.tlsFailure))
+        #expect(relay.dropped(StreamLobbyDrop.tlsFailure))
     }
 
     @Test func `one address has only so many streams`() throws {

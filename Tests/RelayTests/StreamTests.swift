@@ -102,9 +102,9 @@ import Transport
     @Test func `one address has only so many streams`() throws {
         var shard = try TestShard { $0.streamsPerPrefix = 2 }
         let clients = try (0..<3).map { _ in try ShardStream(shard.address(.tcp)) }
+        for client in clients[..<2] { try client.bind(&shard) }
+        clients[2].send([0, 1, 0, 0])
         try clients[2].waitForEnd(&shard)
-        try clients[0].bind(&shard)
-        try clients[1].bind(&shard)
         let count = shard.shard.drops[.tooManyStreamsOfPrefix]
         #expect(count == 1)
         clients[0].connection.finish()
@@ -134,13 +134,16 @@ import Transport
         }
         let (silent, talker) = (try ShardStream(shard.address(.tcp)), try ShardStream(shard.address(.tcp)))
         _ = try talker.allocate(&shard)
+        let halting = try ShardStream(shard.address(.tcp))
+        halting.send([0, 1, 0, 0])
         try silent.waitForEnd(&shard)
+        try halting.waitForEnd(&shard)
         let wait = MonotonicClock.now() + .milliseconds(100)
         try shard.work { _ in MonotonicClock.now() > wait }
         try talker.delete(&shard)
         try talker.waitForEnd(&shard)
-        let count = shard.shard.drops[.idleStream]
-        #expect(count == 2)
+        let (idle, unheard) = (shard.shard.drops[.idleStream], shard.shard.lobby.drops[.silentStream])
+        #expect(idle == 2 && unheard == 1)
     }
 
     @Test func `a client that does not read loses media, and its memory is bounded`() throws {

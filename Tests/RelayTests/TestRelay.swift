@@ -6,6 +6,7 @@ import STUN
 import ServiceTestSupport
 import TURNServer
 import Testing
+import Transport
 
 @testable import Relay
 
@@ -77,7 +78,9 @@ final class TestRelay {
             listeners += [.init(.udp, plain), .init(.tcp, plain), .init(.tls, secure)]
         }
         var configuration = RelayConfiguration(server: server, listeners: listeners)
-        configuration.tls = try TLSContext(serverIdentities: [identity], applicationProtocols: ["stun.turn"])
+        configuration.tls = TLSContextHolder(
+            try TLSContext(serverIdentities: [identity], applicationProtocols: ["stun.turn"])
+        )
         return configuration
     }
 
@@ -106,6 +109,11 @@ final class TestRelay {
         let wire: any Wire =
             path.transport == .udp ? try DatagramWire(to: address(path)) : StreamWire(try stream(path))
         return try RelayClient(wire, user: user, password: password)
+    }
+
+    /// Whether the counter of streams dropped before their first byte reaches `count`.
+    func dropped(_ reason: StreamLobbyDrop, _ count: UInt64 = 1) -> Bool {
+        eventually { service.snapshot.drops[reason.rawValue, default: 0] >= count }
     }
 
     /// Whether the counter of a driver's drops reaches `count`.

@@ -81,7 +81,7 @@ import Testing
         )
         #expect(options.listen == [IPAddress("192.0.2.1"), IPAddress("::1")].compactMap { $0 })
         #expect([options.turnPort, options.turnsPort, options.httpsPort, options.httpPort] == [1, 0, 443, 0])
-        #expect(options.state == "/s" && options.certificate?.chain == "c" && options.certificate?.key == "k")
+        #expect(options.state == "/s" && options.certificates == [.init(chain: "c", key: "k")])
         #expect(options.publicHost == "h" && options.realm == "r" && options.advertiseTLS == .always)
         #expect(options.externalAddresses.map(\.description) == ["198.51.100.1/192.0.2.1"])
         #expect(options.relayPorts == 20000...20999)
@@ -93,9 +93,36 @@ import Testing
         #expect(options.logLevel == .debug && options.logFormat == .json && options.logAddresses == .hidden)
     }
 
+    @Test func `TURN over TLS may have the port of HTTPS, and certificates come in pairs`() throws {
+        let options = try options(
+            "--turns-port",
+            "443",
+            "--https-port",
+            "443",
+            "--cert",
+            "a",
+            "--key",
+            "b",
+            "--cert",
+            "c",
+            "--key",
+            "d",
+            "--proxy-protocol-from",
+            "10.0.0.0/8"
+        )
+        #expect(options.turnsPort == 443 && options.httpsPort == 443)
+        #expect(options.certificates == [.init(chain: "a", key: "b"), .init(chain: "c", key: "d")])
+        #expect(options.proxies.map(\.description) == ["10.0.0.0/8"])
+    }
+
     @Test(arguments: [
         (["--listen", "nowhere"], "'nowhere' is not right for '--listen': it takes an IPv4 or IPv6 address."),
         (["--cert", "c"], "'--cert' needs '--key FILE' beside it."),
+        (["--cert", "c", "--key", "k", "--cert", "d"], "'--cert' needs '--key FILE' beside it."),
+        (
+            ["--proxy-protocol-from", "lb"],
+            "'lb' is not right for '--proxy-protocol-from': it takes an address range such as 10.0.0.0/8."
+        ),
         (["--key", "k"], "'--key' needs '--cert FILE' beside it."),
         (
             ["--https-port", "3478"],

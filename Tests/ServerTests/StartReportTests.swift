@@ -47,7 +47,7 @@ import Testing
                   Call page       https://198.51.100.5:8443/    from other machines (the browser asks about the certificate)
                                   https://[2001:db8::5]:8443/
                                   http://localhost:8080/        on this machine
-                  STUN and TURN   UDP and TCP 3478, TLS 5349
+                  STUN and TURN   UDP and TCP 3478, TLS 5349 and 8443
                   Relays from     198.51.100.5, found on eth0, where the default route leads, UDP ports 49152-65535
                                   2001:db8::5, found on eth0, where the default route leads
                   Certificate     SHA-256 \(identity.fingerprintSHA256)

@@ -23,16 +23,18 @@ public final class StreamClient {
     private var connection: StreamConnection
     private let poller: Poller
 
-    /// Connects, and completes the TLS handshake if a context is given.
+    /// Connects, sends `preface` as it is, and completes the TLS handshake if a context is given.
     ///
     /// - Throws: `ClientError`, or `SocketError` if the attempt cannot begin.
     public init(
         to address: SocketAddress,
         tls: TLSContext? = nil,
         serverName: String = "localhost",
-        receiveBufferBytes: Int32? = nil
+        receiveBufferBytes: Int32? = nil,
+        preface: [UInt8] = []
     ) throws {
         let socket = try TCPSocket(connectingTo: address)
+        if !preface.isEmpty { try Self.send(preface, on: socket.descriptor) }
         if var bytes = receiveBufferBytes {
             // The kernel reads the number during the call only.
             let size = socklen_t(MemoryLayout<Int32>.size)
@@ -53,6 +55,22 @@ public final class StreamClient {
             if case .failed(let reason) = read(into: &nothing) { throw ClientError.failed(reason) }
         }
     }
+
+    /// Sends a few bytes on a socket that is being connected.
+    private static func send(_ bytes: [UInt8], on descriptor: Int32) throws {
+        let poller = try Poller()
+        var events = PollEvents(capacity: 1)
+        try poller.add(descriptor, token: 0, interest: .write)
+        try poller.wait(until: MonotonicClock.now() + patience, into: &events)
+        // The kernel reads the bytes during the call only.
+        let sent = unsafe bytes.withUnsafeBytes {
+            unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+        }
+        guard sent == bytes.count else { throw ClientError.timeout }
+    }
+
+    /// The application protocol that TLS agreed on.
+    public var applicationProtocol: String? { connection.applicationProtocol }
 
     /// Our end.
     public var localAddress: SocketAddress { connection.localAddress }

@@ -143,6 +143,22 @@ struct ErrorTests {
         #expect(world.resume(ada.session, ack: 0, on: 2).replay == .complete)
     }
 
+    /// A peer would flood the others by connecting again and again.
+    @Test func `a new connection brings no new burst to a session`() {
+        var world = World()
+        let ada = world.join(1)
+        for id in UInt64(1)...499 { world.say(.ping(id: id), on: 1) }
+        #expect(world.resume(ada.session, ack: 0, on: 2).replay == .complete)
+        _ = world.take(2)
+        world.say(.ping(id: 500), on: 2)
+        #expect(world.take(2).errorCodes == [.rateLimited])
+        world.wait(.seconds(1))
+        #expect(world.resume(ada.session, ack: 0, on: 3).replay == .complete)
+        _ = world.take(3)
+        for id in UInt64(1)...50 { world.say(.ping(id: id), on: 3) }
+        #expect(world.take(3).errorCodes.isEmpty)
+    }
+
     @Test func `the steady rate is allowed for ever`() {
         var world = World()
         _ = world.join(1)

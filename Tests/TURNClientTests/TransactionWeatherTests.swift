@@ -210,8 +210,7 @@ struct TransactionWeatherTests {
         for (user, password) in [("alice", "queen"), ("mallory", "wonderland")] {
             let world = try World()
             let host = try world.client {
-                $0.username = user
-                $0.password = password
+                $0.credentials = .password(password, username: user)
             }
             host.start()
             world.run(.seconds(50))

@@ -107,9 +107,13 @@ import Transport
 
     @Test func `a TLS handshake that does not come is given up`() throws {
         let web = try TestWeb { $0.handshakeTime = .milliseconds(100) }
-        let stream = try StreamClient(to: web.address(isTLS: true))
-        #expect(try stream.receive() == nil)
-        #expect(try web.http().get("/metrics").text.contains("reason=\"handshakeTimeout\"} 1\n"))
+        let silent = try StreamClient(to: web.address(isTLS: true))
+        let halting = try StreamClient(to: web.address(isTLS: true))
+        // The beginning of a ClientHello.
+        try halting.send([0x16, 3, 1, 1, 0, 1, 0, 0])
+        for stream in [silent, halting] { #expect(try stream.receive() == nil) }
+        let page = try web.http().get("/metrics").text
+        #expect(page.contains("reason=\"silentStream\"} 1\n") && page.contains("reason=\"handshakeTimeout\"} 1\n"))
     }
 
     @Test func `connections are bounded`() throws {
@@ -126,9 +130,9 @@ import Transport
         let old = try web.http(isTLS: true)
         #expect(try old.get("/healthz").status == .ok)
         let fresh = try TestWeb.identity()
-        var configuration = web.configuration
-        configuration.tls = try TLSContext(serverIdentities: [fresh], applicationProtocols: ["http/1.1"])
-        web.service.reload(configuration)
+        web.configuration.tls?.replace(
+            try TLSContext(serverIdentities: [fresh], applicationProtocols: ["http/1.1"])
+        )
         #expect(eventually { (try? web.stream(isTLS: true, trusting: fresh)) != nil })
         #expect(throws: ClientError.self) { try web.stream(isTLS: true) }
         #expect(try old.get("/healthz").status == .ok)

@@ -62,7 +62,9 @@ final class TestWeb {
         }
         let policy = WebPolicy(minter: ICEServersMinter(secret: "a secret of the server"))
         var configuration = WebConfiguration(listeners: listeners, policy: policy)
-        configuration.tls = try TLSContext(serverIdentities: [identity], applicationProtocols: ["http/1.1"])
+        configuration.tls = TLSContextHolder(
+            try TLSContext(serverIdentities: [identity], applicationProtocols: ["http/1.1", "stun.turn"])
+        )
         return configuration
     }
 

@@ -33,8 +33,16 @@ private final class ManualServer {
         try server.open()
     }
 
+    /// Takes a client that has said something.
     func accept() throws -> SlotHandle {
         for listener in server.listeners.handles { server.accept(listener, at: now) }
+        let first = SlotHandle(index: 0, generation: 1)
+        #expect(
+            eventually {
+                server.serveLobby(first, at: now)
+                return server.connections.count > 0
+            }
+        )
         return try #require(server.connections.handles.first)
     }
 
@@ -62,10 +70,11 @@ private final class ManualServer {
         let manual = try withFreePorts(1) { try ManualServer(port: $0[0]) }
         let stream = try StreamClient(to: manual.address)
         let client = WebClient(stream, authority: "localhost")
+        try stream.send(Array("GET ".utf8))
         let handle = try manual.accept()
         // Each request begins with a pause, so that its deadline is earlier than that of the idle connection.
         for round in 1...60 as ClosedRange<UInt64> {
-            try stream.send(Array("GET /healthz".utf8))
+            try stream.send(Array((round == 1 ? "/healthz" : "GET /healthz").utf8))
             #expect(eventually { manual.beginsRequest(handle) })
             try client.send(" HTTP/1.1")
             #expect(eventually { manual.answered(handle) == round })

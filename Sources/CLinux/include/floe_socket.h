@@ -27,6 +27,8 @@ int floe_take_error(int descriptor);
 int64_t floe_stream_send(int descriptor, const uint8_t *bytes, size_t count);
 /// 0 at the end of the stream.
 int64_t floe_stream_receive(int descriptor, uint8_t *bytes, size_t capacity);
+/// As floe_stream_receive, but the bytes stay where they are.
+int64_t floe_stream_peek(int descriptor, uint8_t *bytes, size_t capacity);
 /// No more is sent; the peer reads the end of the stream.
 int floe_stream_finish(int descriptor);
 
@@ -72,8 +74,10 @@ enum { FLOE_PATH_MTU_FRAGMENT = 0, FLOE_PATH_MTU_DEFAULT = 1, FLOE_PATH_MTU_OBEY
 int floe_set_option(int descriptor, int family, floe_option option, int value);
 /// Returns the value, or a negative errno.
 int floe_get_option(int descriptor, int family, floe_option option);
-/// How many datagrams the kernel has dropped because the socket's buffer was full.
-uint32_t floe_socket_drops(int descriptor);
+
+/// How many datagrams the kernel has dropped for this socket, nearly always for lack of room in its receive buffer; or a
+/// negative errno.
+int64_t floe_dropped_datagrams(int descriptor);
 
 /// The text for an errno, with a final 0, cut to `capacity`.
 void floe_error_text(int error, char *text, size_t capacity);

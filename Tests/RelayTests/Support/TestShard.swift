@@ -82,7 +82,7 @@ struct TestShard: ~Copyable {
                 validForDays: 2,
                 notBefore: Int64(WallClock.unixSeconds()) - 3600
             )
-            configuration.tls = try TLSContext(serverIdentities: [identity])
+            configuration.tls = TLSContextHolder(try TLSContext(serverIdentities: [identity]))
             configuration.listeners.append(.init(.tls, SocketAddress(loopback, port: 0)))
         } catch {
             Issue.record("no identity: \(error)")
