@@ -10,7 +10,7 @@ BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn nftables conntrack iproute2 procps openssl python3 curl
 RELEASE := -c release --static-swift-stdlib
 
-.PHONY: help run build test lint documentation unit allocations thread-sanitizer fuzz fuzz-long turn-clients server \
+.PHONY: help run build test lint documentation unit model-long allocations thread-sanitizer fuzz fuzz-long turn-clients server \
 	calls screenshots conformance conform-coturn clean build-packages test-packages
 
 help: ## list the targets
@@ -34,6 +34,9 @@ documentation: ## check that what scripts have written is up to date
 
 unit: build-packages ## the tests that need no root
 	$(SWIFT) test
+
+model-long: build-packages ## a million random operations of the TURN server against its model (FLOE_SEED=n replays one)
+	FLOE_MODEL_OPERATIONS=1000000 $(SWIFT) test --filter 'TURNServerTests.ModelTests'
 
 allocations: build-packages ## count allocations per operation in release, and compare with their budgets
 	$(SWIFT) build $(RELEASE) --product AllocationTests

@@ -105,7 +105,7 @@ final class BenchClient {
             case .ended(let end):
                 self.end = end
                 if case .failed(let reason) = end { failure = "\(reason)" }
-            case .allocated, .refreshed, .peerUnreachable: break
+            case .allocated, .refreshed, .moved, .peerUnreachable: break
             }
             send(&batch, at: now)
             return event
