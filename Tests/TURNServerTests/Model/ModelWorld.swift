@@ -257,8 +257,9 @@ final class ModelWorld {
 
     private func move(_ client: TestClient) throws {
         var ticket = entropy.bytes(44)
-        let live = model.allocations.filter {
-            $0.value.tickets > 0 && ($0.value.user == client.username || random(8) == 0)
+        let ofAnybody = random(8) == 0
+        let live = model.allocations.filter { entry in
+            entry.value.tickets > 0 && (ofAnybody || entry.value.user == client.username)
         }
         let wanted = live.keys.sorted().randomElement(using: &entropy)
         let isOld = random(6) == 0
