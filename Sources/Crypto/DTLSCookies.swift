@@ -31,6 +31,9 @@ public struct DTLSCookies: Sendable {
     /// Makes cookies with a key of their own; `entropy` must be `.system` except in tests.
     public init(entropy: inout Entropy) { key = HMACKey(.sha256, key: entropy.bytes(32)) }
 
+    /// Whether a datagram begins with a ClientHello, so that it must be judged; all others are `.notHello`.
+    public static func concerns(_ datagram: Span<UInt8>) -> Bool { ClientHelloStart.isOne(datagram) }
+
     /// Judges the first record of a datagram and answers it if that is called for, with `answerByteCount` bytes.
     public func judge(
         _ datagram: Span<UInt8>,

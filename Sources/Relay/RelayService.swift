@@ -19,7 +19,7 @@ public final class RelayService: Sendable {
         try configuration.validate()
         // Shards share their ports, so the kernel would let a stranger who shares them as well take half of the traffic.
         for listener in configuration.listeners {
-            if listener.transport == .udp {
+            if !listener.transport.isStream {
                 try UDPSocket.checkAvailable(listener.address)
             } else {
                 try TCPListener.checkAvailable(listener.address)
@@ -80,6 +80,11 @@ public final class RelayService: Sendable {
     /// Uses another certificate for TLS connections from now on; those that exist stay.
     public func useTLS(_ context: TLSContext) {
         for mailbox in mailboxes { _ = mailbox.push(.useTLS(context)) }
+    }
+
+    /// Uses another certificate for DTLS handshakes from now on; associations that exist stay.
+    public func useDTLS(_ context: DTLSContext) {
+        for mailbox in mailboxes { _ = mailbox.push(.useDTLS(context)) }
     }
 
     /// Tells all shards to end their streams and stop; `join` waits for it, two seconds at most.

@@ -9,16 +9,22 @@ import Transport
 extension RelayShard {
     mutating func receiveFromClients(_ listener: SlotHandle, at now: Instant) {
         guard let name = udpListeners.read(listener, { $0.handle }) else { return }
+        let speaksDTLS = associations.context != nil
         for index in receive(from: name) {
             guard !packets.isTruncated(index) else {
                 drops.count(.oversizedDatagram)
                 continue
             }
+            let isDTLS = speaksDTLS && Self.isDTLS(packets, index)
             let client = ClientTuple(
-                transport: .udp,
+                transport: isDTLS ? .dtls : .udp,
                 remote: packets.source(of: index),
                 local: SocketAddress(packets.destination(of: index).ip, port: name.localAddress.port)
             )
+            guard !isDTLS else {
+                receiveSecurely(index, from: client, at: now)
+                continue
+            }
             switch Self.receive(packets, index, from: client, &engine, at: now) {
             case .relay(let transmit): relayPacket(index, transmit)
             case .accepted: drainEngine(at: now)
@@ -39,6 +45,8 @@ extension RelayShard {
             }
             switch Self.frame(&packets, index, from: id, &engine, &streams, softLimit, at: now) {
             case .none: break
+            case .datagram(let client, let bytes) where client.transport == .dtls:
+                sendSecurely(packet: index, bytes, to: client)
             case .datagram(let client, let bytes):
                 guard var route = route(to: client) else {
                     drops.count(.noRoute)
@@ -118,15 +126,17 @@ extension RelayShard {
     /// The DSCP and ECN bits that a relayed datagram takes along (turn 147).
     ///
     /// Departure: those of network control (CS6 and CS7) become Best Effort. They are for routers among themselves.
-    private func relayedTrafficClass(of index: Int) -> UInt8 {
+    func relayedTrafficClass(of index: Int) -> UInt8 {
         let value = packets.trafficClass(of: index)
         return value >= 0xC0 ? value & 3 : value
     }
 
-    /// Relays what came in a client's stream: copied, for the stream's buffer does not outlive the turn.
-    mutating func relay(_ message: Span<UInt8>, _ transmit: RelayTransmit) {
+    /// Relays what came in a client's stream or was decrypted: copied, for its buffer does not outlive the turn.
+    mutating func relay(_ message: Span<UInt8>, _ transmit: RelayTransmit, trafficClass: UInt8 = 0) {
         guard let name = relaySocket(for: transmit) else { return }
-        enqueue(copying: message.extracting(transmit.payload), DatagramRoute(name, to: transmit.destination))
+        var route = DatagramRoute(name, to: transmit.destination)
+        route.trafficClass = trafficClass
+        enqueue(copying: message.extracting(transmit.payload), route)
     }
 
     /// The socket to send from, set so that its datagrams are fragmented or not as this one wants.

@@ -26,6 +26,7 @@ struct RelayShard: ~Copyable {
     /// What other threads ask of a shard.
     enum Command: Sendable {
         case useTLS(TLSContext)
+        case useDTLS(DTLSContext)
         case adopt(StreamParcel)
         case stop
     }
@@ -56,6 +57,7 @@ struct RelayShard: ~Copyable {
     /// Listeners that are not looked at before the next report.
     var pausedListeners: [SlotHandle] = []
     var streams: SlotPool<RelayStream>
+    var associations: DTLSAssociations
     var relays: SlotPool<RelaySocket>
     var relayListeners: SlotPool<RelayListener>
     var peers: SlotPool<PeerStream>
@@ -99,6 +101,7 @@ struct RelayShard: ~Copyable {
         self.shards = shards
         self.logger = logger
         tls = configuration.tls
+        associations = DTLSAssociations(configuration)
         self.poller = poller
         packets = DatagramReceiveBatch(merging: configuration.mergesDatagrams)
         udpListeners = SlotPool(limit: 64)
@@ -117,7 +120,7 @@ struct RelayShard: ~Copyable {
     mutating func open() throws {
         try poller.add(mailbox.descriptor, token: Self.token(.mailbox), interest: .read)
         for listener in configuration.listeners {
-            if listener.transport == .udp { try openUDP(listener.address) } else { try openStreamListener(listener) }
+            if listener.transport.isStream { try openStreamListener(listener) } else { try openUDP(listener.address) }
         }
     }
 
@@ -177,6 +180,7 @@ struct RelayShard: ~Copyable {
         if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
         closeIdleStreams(at: now)
         servePeerDeadlines(at: now)
+        serveAssociations(at: now)
         drainEngine(at: now)
         flushStreams(at: now)
         // Streams that have gone may have left relays to close; nothing of it is written to streams.
@@ -190,6 +194,7 @@ struct RelayShard: ~Copyable {
         if let timeout = engine.nextTimeout { next = min(next, timeout) }
         if let timeout = streamTimers.nextDeadline { next = min(next, timeout) }
         if let timeout = peerDeadlines.earliest { next = min(next, timeout) }
+        if let timeout = associations.timers.nextDeadline { next = min(next, timeout) }
         if let stopsAt { next = min(next, stopsAt) }
         return next
     }
@@ -216,12 +221,14 @@ struct RelayShard: ~Copyable {
         for command in commands {
             switch command {
             case .useTLS(let context): tls = context
+            case .useDTLS(let context): associations.context = context
             case .adopt(let parcel): adopt(parcel, at: now)
             case .stop:
                 stopsAt = now + .seconds(2)
                 for handle in streamListeners.handles { _ = streamListeners.remove(handle) }
                 for handle in peers.handles { closePeer(handle, at: now) }
                 for handle in streams.handles { endStream(handle, at: now) }
+                for handle in associations.pool.handles { closeAssociation(handle, at: now) }
             }
         }
     }
@@ -241,6 +248,7 @@ struct RelayShard: ~Copyable {
             snapshot.streams[transport, default: 0] += 1
         }
         snapshot.acceptedStreams = acceptedStreams
+        snapshot.dtls = associations.statistics
         snapshot.drops = Dictionary(drops.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         snapshot.sendErrors = Dictionary(sends.errors.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         report.publish(snapshot)

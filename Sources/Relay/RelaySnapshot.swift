@@ -10,6 +10,8 @@ public struct RelaySnapshot: Sendable {
     public internal(set) var streams: [TransportProtocol: UInt64] = [:]
     /// Streams that were accepted, by transport.
     public internal(set) var acceptedStreams: [TransportProtocol: UInt64] = [:]
+    /// What DTLS associations there are and were.
+    var dtls = DTLSStatistics()
     /// What the drivers have dropped, by reason.
     public internal(set) var drops: [String: UInt64] = [:]
     /// Datagrams that the kernel refused to send, by reason.
@@ -19,6 +21,7 @@ public struct RelaySnapshot: Sendable {
         engines += other.engines
         streams.merge(other.streams, uniquingKeysWith: +)
         acceptedStreams.merge(other.acceptedStreams, uniquingKeysWith: +)
+        dtls += other.dtls
         drops.merge(other.drops, uniquingKeysWith: +)
         sendErrors.merge(other.sendErrors, uniquingKeysWith: +)
     }
@@ -94,6 +97,10 @@ public struct RelaySnapshot: Sendable {
             label: "transport",
             byTransport(acceptedStreams)
         )
+        page.add(.gauge, "floe_turn_dtls_associations", "DTLS associations that exist.", dtls.associations)
+        page.add(.gauge, "floe_turn_dtls_handshakes", "DTLS handshakes that are not complete.", dtls.halfOpen)
+        page.add(.counter, "floe_turn_dtls_associations_total", "DTLS handshakes completed.", dtls.established)
+        page.add(.counter, "floe_turn_dtls_cookies_total", "DTLS cookies asked for.", dtls.answeredHellos)
         page.add(
             .counter,
             "floe_turn_driver_drops_total",

@@ -73,7 +73,7 @@ extension TURNServerEngine {
             realm.elementsEqual(credentials.realmBytes.span)
         else {
             // Who has our nonce is where it says to be; otherwise the address may be a victim's.
-            let isThere = client.transport.isStream || hasCurrentNonce(nonce, client)
+            let isThere = client.transport != .udp || hasCurrentNonce(nonce, client)
             return .challenge(.unauthenticated, isFailure: isThere)
         }
         let isCurrent = hasCurrentNonce(nonce, client)

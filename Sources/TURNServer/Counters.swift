@@ -16,7 +16,8 @@ struct Counters {
     private static let codes: [ErrorCode] = [
         .tryAlternate, .badRequest, .unauthenticated, .forbidden, .unknownAttribute, .allocationMismatch, .staleNonce,
         .addressFamilyNotSupported, .wrongCredentials, .unsupportedTransportProtocol, .peerAddressFamilyMismatch,
-        .connectionAlreadyExists, .connectionTimeoutOrFailure, .allocationQuotaReached, .insufficientCapacity,
+        .connectionAlreadyExists, .connectionTimeoutOrFailure, .allocationQuotaReached, .serverError,
+        .insufficientCapacity,
     ]
 
     mutating func countDrop(_ reason: TURNServerDrop) { drops.count(reason) }
