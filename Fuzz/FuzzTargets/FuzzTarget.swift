@@ -16,6 +16,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case signalingMessages = "SignalingMessages"
     /// A TLS session, as server and as client, before it is established.
     case tls = "TLS"
+    /// A client and a server of DTLS on a network that the bytes rule, cookies and all.
+    case dtls = "DTLS"
     /// Addresses, encodings and command lines, as people type them.
     case text = "Text"
 
@@ -30,6 +32,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .signaling: runSignaling(input)
         case .signalingMessages: runSignalingMessages(input)
         case .tls: runTLS(input)
+        case .dtls: runDTLS(input)
         case .text: runText(input)
         }
     }

@@ -1,4 +1,4 @@
-public import Crypto
+import Crypto
 import EventLoop
 public import NetTypes
 public import STUN
@@ -47,7 +47,7 @@ public struct ServerTarget: Sendable {
         _ host: String,
         port: UInt16,
         _ transport: TransportProtocol,
-        tls: TLSContext?
+        tls: TLSChoice.Context?
     ) throws(InstrumentError) -> ServerTarget {
         let address: IPAddress?
         do throws(HostLookup.Failure) {
@@ -62,8 +62,15 @@ public struct ServerTarget: Sendable {
 
     func open() throws(InstrumentError) -> any Link {
         do throws(SocketError) {
-            guard transport.isStream else { return try DatagramLink(to: address) }
-            return try StreamLink(to: address, tls: transport == .tls ? tls : nil)
+            switch (transport, tls?.context) {
+            case (.dtls, .dtls(let context)?):
+                return try SecureDatagramLink(to: address, context, serverName: tls?.serverName ?? "")
+            case (.tls, .tls(let context)?):
+                return try StreamLink(to: address, tls: (context, tls?.serverName ?? ""))
+            case (.udp, _): return try DatagramLink(to: address)
+            case (.tcp, _): return try StreamLink(to: address)
+            case (.tls, _), (.dtls, _): preconditionFailure("a secure transport without a context for it")
+            }
         } catch {
             throw InstrumentError("\(error)")
         }
@@ -93,7 +100,11 @@ struct LinkSet: ~Copyable {
 
     /// Sends what waits, then sleeps until a link has something or the time has come; returns who may have something.
     mutating func wait(until deadline: Instant) throws(InstrumentError) -> [Int] {
-        for link in links { link.flush() }
+        var deadline = deadline
+        for link in links {
+            link.flush()
+            deadline = min(deadline, link.nextTimeout ?? .distantFuture)
+        }
         do throws(SystemError) {
             for index in links.indices where isWriting[index] != links[index].wantsWrite {
                 isWriting[index].toggle()

@@ -81,6 +81,7 @@ final class FloeServer: Sendable {
         do {
             let fresh = try StateDirectory.identity(chain: files.chain, key: files.key)
             relay.useTLS(try RelaySetup.tls(fresh))
+            if options.dtlsPort != 0 { relay.useDTLS(try RelaySetup.dtls(fresh)) }
             web.useTLS(try WebSetup.tls(fresh))
             identity.current = fresh
             logger.info("The certificate was read again.", ["tls.fingerprint": .text(fresh.fingerprintSHA256)])

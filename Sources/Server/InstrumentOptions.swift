@@ -20,20 +20,20 @@ enum InstrumentOptions {
 
     /// The options about the server's certificate.
     static let certificate: (heading: String, options: [OptionSpecification]) = (
-        "Over TLS",
+        "Over TLS and DTLS",
         [
             OptionSpecification("ca", "FILE", help: "certificates to trust, as PEM, in place of the system's"),
             OptionSpecification("insecure", help: "trust any certificate: for tests only"),
         ]
     )
 
-    /// The TLS context that the options ask for; `nil` without TLS.
+    /// The context of TLS or DTLS that the options ask for; `nil` without either.
     static func context(
         _ arguments: ParsedArguments,
         _ transport: TransportProtocol,
         protocolName: String
-    ) throws(UsageError) -> TLSContext? {
-        guard transport == .tls else { return nil }
+    ) throws(UsageError) -> TLSChoice.Context? {
+        guard transport.isSecure else { return nil }
         var trust = ClientTrust.system
         if let path = arguments.text("ca") {
             guard let bytes = try PrivateFile.read(path) else { throw UsageError("There is no file '\(path)'.") }
@@ -41,7 +41,10 @@ enum InstrumentOptions {
         }
         if arguments.has("insecure") { trust = .anything }
         do throws(CryptoError) {
-            return try TLSContext(clientTrust: trust, applicationProtocols: [protocolName])
+            if transport == .dtls {
+                return .dtls(try DTLSContext(clientTrust: trust, applicationProtocols: [protocolName]))
+            }
+            return .tls(try TLSContext(clientTrust: trust, applicationProtocols: [protocolName]))
         } catch {
             throw UsageError("TLS cannot be used: \(error).")
         }
@@ -52,7 +55,7 @@ enum InstrumentOptions {
         _ host: String,
         _ port: UInt16,
         _ transport: TransportProtocol,
-        _ context: TLSContext?
+        _ context: TLSChoice.Context?
     ) throws(UsageError) -> ServerTarget {
         do throws(InstrumentError) {
             return try ServerTarget.find(host, port: port, transport, tls: context)

@@ -48,11 +48,19 @@ enum RelaySetup {
             let secure = SocketAddress(ip, port: options.turnsPort)
             return [.init(.udp, plain), .init(.tcp, plain)] + (options.turnsPort == 0 ? [] : [.init(.tls, secure)])
         }
+        // Where UDP is listened to already, the same socket takes DTLS.
+        let datagramPorts = [0, options.turnPort] + (server.discovery.isEmpty ? [] : [options.natDiscoveryPort])
+        let datagrams =
+            datagramPorts.contains(options.dtlsPort)
+            ? []
+            : listening.addresses
+                .map { RelayConfiguration.Listener(.dtls, SocketAddress($0, port: options.dtlsPort)) }
         let second = listening.addresses.filter { ip in server.discovery.contains { $0.first.family == ip.family } }
             .map { RelayConfiguration.Listener(.udp, SocketAddress($0, port: options.natDiscoveryPort)) }
-        var configuration = RelayConfiguration(server: server, listeners: listeners + second)
+        var configuration = RelayConfiguration(server: server, listeners: listeners + datagrams + second)
         configuration.threads = options.threads ?? LoopThread.availableProcessors.count
         configuration.tls = try tls(identity)
+        if options.dtlsPort != 0 { configuration.dtls = try dtls(identity) }
         return configuration
     }
 
@@ -94,6 +102,18 @@ enum RelaySetup {
     static func tls(_ identity: Identity) throws(UsageError) -> TLSContext {
         do throws(CryptoError) {
             return try TLSContext(
+                serverIdentities: [identity],
+                applicationProtocols: ["stun.turn", "stun.nat-discovery"]
+            )
+        } catch {
+            throw UsageError("The certificate cannot be served: \(error).")
+        }
+    }
+
+    /// The context for STUN and TURN over DTLS, with the protocol names of RFC 7443.
+    static func dtls(_ identity: Identity) throws(UsageError) -> DTLSContext {
+        do throws(CryptoError) {
+            return try DTLSContext(
                 serverIdentities: [identity],
                 applicationProtocols: ["stun.turn", "stun.nat-discovery"]
             )

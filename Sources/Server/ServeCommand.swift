@@ -20,6 +20,12 @@ public enum ServeCommand {
                     OptionSpecification("turn-port", "PORT", standard: "3478", help: "STUN and TURN over UDP and TCP"),
                     OptionSpecification("turns-port", "PORT", standard: "5349", help: "TURN over TLS; 0 turns it off"),
                     OptionSpecification(
+                        "dtls-port",
+                        "PORT",
+                        standard: "5349",
+                        help: "TURN over DTLS, UDP; 0 turns DTLS off, on --turn-port too"
+                    ),
+                    OptionSpecification(
                         "https-port",
                         "PORT",
                         standard: "8443",

@@ -19,6 +19,7 @@ struct StartReport {
         rows += Self.pages(options, addressing)
         var ports = "UDP and TCP \(options.turnPort)"
         if options.turnsPort != 0 { ports += ", TLS \(options.turnsPort)" }
+        if options.dtlsPort != 0 { ports += ", DTLS \(options.dtlsPort)" }
         rows.append(("STUN and TURN", ports))
         for (index, choice) in addressing.choices.enumerated() {
             let local = choice.local == choice.external ? "" : " (local \(choice.local))"

@@ -21,7 +21,10 @@ enum TURNCommand {
             ),
             InstrumentOptions.certificate,
         ],
-        operand: ("URI", "turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT]"),
+        operand: (
+            "URI",
+            "turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT][?transport=udp|tcp]; turns with udp is DTLS"
+        ),
         notes: "Exit code 0 if data came through, else 1."
     )
 
@@ -33,9 +36,7 @@ enum TURNCommand {
         } catch {
             throw UsageError("'\(text)' is no TURN server: \(error).")
         }
-        guard let carrier = uri.carrier else {
-            throw UsageError("'\(text)' means DTLS, which is not supported: use turns:…?transport=tcp.")
-        }
+        let carrier = uri.carrier
         let (username, password) = try InstrumentOptions.credentials(arguments, for: "turn")
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")
         let target = try InstrumentOptions.target(uri.host.name, uri.port, carrier, context)
