@@ -21,7 +21,7 @@ private struct SessionPair: ~Copyable {
         var entropy = Entropy.seeded(1)
         let cookies = DTLSCookies(entropy: &entropy)
         let address = SocketAddress(.loopback(.ipv4), port: 5349)
-        client = DTLSSession(
+        var client = DTLSSession(
             client: try DTLSContext(clientTrust: .anything),
             serverName: "localhost",
             at: now
@@ -32,7 +32,7 @@ private struct SessionPair: ~Copyable {
         }
         _ = [UInt8](capacity: 2048) { _ = client.receive(demand.span, at: now, into: &$0) }
         let second = [UInt8](capacity: 2048) { _ = client.pollTransmit(into: &$0) }
-        server = DTLSSession(
+        var server = DTLSSession(
             server: try DTLSContext(serverIdentities: [identity]),
             provenHello: second.span,
             at: now
@@ -45,15 +45,28 @@ private struct SessionPair: ~Copyable {
             let answer = [UInt8](capacity: 2048) { _ = client.pollTransmit(into: &$0) }
             if !answer.isEmpty { _ = [UInt8](capacity: 2048) { _ = server.receive(answer.span, at: now, into: &$0) } }
         }
+        self.client = client
+        self.server = server
     }
 
     /// Carries a message from the client to the server; how many bytes came.
     mutating func carry(_ bytes: [UInt8]) -> Int {
+        Self.carry(bytes, &client, &server, &datagram, &message)
+        return message.count
+    }
+
+    // The parts one by one: two of them are changed at a time.
+    private static func carry(
+        _ bytes: [UInt8],
+        _ client: inout DTLSSession,
+        _ server: inout DTLSSession,
+        _ datagram: inout [UInt8],
+        _ message: inout [UInt8]
+    ) {
         datagram.removeAll(keepingCapacity: true)
         datagram.append(addingCapacity: 2048) { _ = client.write(bytes.span, into: &$0) }
         message.removeAll(keepingCapacity: true)
         message.append(addingCapacity: 2048) { _ = server.receive(datagram.span, at: .zero, into: &$0) }
-        return message.count
     }
 }
 

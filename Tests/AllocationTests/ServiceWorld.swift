@@ -15,7 +15,7 @@ struct ServiceWorld: ~Copyable {
     private let listener: SocketAddress
     private let user: LongTermCredentials
     private var ends: Ends
-    private var secure: SecureEnd?
+    private let secure: SecureEnd?
 
     private struct Ends: ~Copyable {
         var client: DatagramEnd
@@ -52,11 +52,13 @@ struct ServiceWorld: ~Copyable {
             )
             configuration.dtls = try DTLSContext(serverIdentities: [identity])
         }
-        service = try RelayService(configuration, logger: .silent)
+        let service = try RelayService(configuration, logger: .silent)
         self.listener = listener
         self.user = user
         self.ends = ends
+        self.service = service
         secure = isSecure ? try SecureEnd(to: listener) : nil
+        try secure?.connect()
     }
 
     deinit {
@@ -127,13 +129,13 @@ struct ServiceWorld: ~Copyable {
 }
 
 /// A client's DTLS association on the loopback interface.
-struct SecureEnd: ~Copyable {
+final class SecureEnd {
     private var connection: DTLSConnection
     private let poller: Poller
     private var events = PollEvents(capacity: 4)
     private var last: [UInt8] = []
 
-    /// Completes the handshake.
+    /// Begins a handshake.
     init(to server: SocketAddress) throws {
         let session = DTLSSession(
             client: try DTLSContext(clientTrust: .anything),
@@ -141,9 +143,14 @@ struct SecureEnd: ~Copyable {
             at: MonotonicClock.now()
         )
         let socket = try UDPSocket(boundTo: SocketAddress(.loopback(.ipv4), port: 0))
-        var connection = DTLSConnection(socket, to: server, session: session)
-        let poller = try Poller()
+        connection = DTLSConnection(socket, to: server, session: session)
+        poller = try Poller()
         try poller.add(connection.descriptor, token: 1, interest: .read)
+        last.reserveCapacity(2048)
+    }
+
+    /// Completes the handshake.
+    func connect() throws {
         let deadline = MonotonicClock.now() + .seconds(5)
         while !connection.isEstablished {
             guard MonotonicClock.now() < deadline else { throw SetupError("No handshake within five seconds.") }
@@ -151,29 +158,26 @@ struct SecureEnd: ~Copyable {
             connection.receive(at: MonotonicClock.now()) { _ in }
             connection.handleTimeout(at: MonotonicClock.now())
         }
-        self.connection = connection
-        self.poller = poller
     }
 
-    mutating func send(_ message: [UInt8], count: Int) {
+    func send(_ message: [UInt8], count: Int) {
         for _ in 0..<count { _ = connection.send(message.span) }
     }
 
     /// Receives until so many messages have come, and returns the last.
-    mutating func receive(atLeast count: Int) throws -> [UInt8] {
+    func receive(atLeast count: Int) throws -> [UInt8] {
         let deadline = MonotonicClock.now() + .seconds(2)
         var received = 0
+        var last = self.last
+        self.last = []
+        defer { self.last = last }
         while received < count {
             try poller.wait(until: deadline, into: &events)
-            var last = self.last
-            self.last = []
-            last.removeAll(keepingCapacity: true)
             connection.receive(at: MonotonicClock.now()) { message in
                 received += 1
                 last.removeAll(keepingCapacity: true)
                 for index in message.indices { last.append(message[index]) }
             }
-            self.last = last
             if MonotonicClock.now() > deadline { throw SetupError("Only \(received) of \(count) messages came.") }
         }
         return last
