@@ -24,7 +24,9 @@ public struct RelayConfiguration: Sendable {
         public var associations = 10_000
         /// Associations from one address (IPv4) or /64 (IPv6).
         public var associationsPerPrefix = 256
-        /// Handshakes that are not complete; the oldest gives way. At worst half a MiB each.
+        /// Handshakes that are not complete; the oldest gives way.
+        ///
+        /// At worst half a MiB each.
         public var handshakes = 512
         /// Handshakes that are not complete from one address (IPv4) or /64 (IPv6).
         public var handshakesPerPrefix = 32

@@ -27,11 +27,17 @@ extension RelayShard {
         }
     }
 
-    /// Judges a datagram that may be a ClientHello; nothing is kept of it. Asks for a cookie if there is none.
+    /// Judges a datagram that may be a ClientHello; nothing is kept of it.
+    ///
+    /// Asks for a cookie if there is none.
     private mutating func judgeHello(_ index: Int, from client: ClientTuple, at now: Instant) -> DTLSHelloVerdict {
-        guard let route = route(to: client) else { return .malformed }
+        guard Self.mayBeHello(packets, index), let route = route(to: client) else { return .notHello }
         if !sends.hasRoom(for: DTLSCookies.answerByteCount) { flushDatagrams(keepingPackets: true) }
         return Self.judge(packets, index, &sends, route, associations.cookies, client, at: now)
+    }
+
+    private static func mayBeHello(_ packets: borrowing DatagramReceiveBatch, _ index: Int) -> Bool {
+        DTLSCookies.concerns(packets.payload(of: index))
     }
 
     private static func judge(
@@ -44,7 +50,6 @@ extension RelayShard {
         at now: Instant
     ) -> DTLSHelloVerdict {
         let payload = packets.payload(of: index)
-        guard DTLSCookies.concerns(payload) else { return .notHello }
         var verdict = DTLSHelloVerdict.malformed
         _ = sends.enqueue(maximumCount: DTLSCookies.answerByteCount) { output in
             verdict = cookies.judge(payload, from: client.remote, to: client.local, at: now, answer: &output)

@@ -2,6 +2,9 @@ public import NetTypes
 public import STUN
 
 /// A `turn:` or `turns:` URI (RFC 7065).
+///
+/// Departure: RFC 7350 §4.6.1 refuses addresses as hosts over DTLS. Certificates may name addresses as well, and are
+/// checked for them.
 public struct TURNURI: Hashable, Sendable {
     /// Whether the scheme is `turns`.
     public let isSecure: Bool
