@@ -197,7 +197,7 @@ extension RelayShard {
         route.trafficClass = relayedTrafficClass(of: index)
         makeRoom(for: bytes.count)
         let handle = SlotHandle(bits: client.connection)
-        let isSent = Self.encrypt(&packets, index, bytes, &associations.pool, handle, &sends, route)
+        let isSent = Self.encrypt(packets, index, bytes, &associations.pool, handle, &sends, route)
         if !isSent { drops.count(.closedAssociation) }
     }
 
@@ -207,7 +207,7 @@ extension RelayShard {
     }
 
     private static func encrypt(
-        _ packets: inout DatagramReceiveBatch,
+        _ packets: borrowing DatagramReceiveBatch,
         _ index: Int,
         _ bytes: Range<Int>,
         _ pool: inout SlotPool<DTLSAssociation>,
@@ -215,8 +215,7 @@ extension RelayShard {
         _ sends: inout DatagramSendBatch,
         _ route: DatagramRoute
     ) -> Bool {
-        let packet = packets.packet(at: index)
-        return encrypt(packet.span.extracting(bytes), &pool, handle, &sends, route)
+        encrypt(packets.bytes(bytes, of: index), &pool, handle, &sends, route)
     }
 
     private static func encrypt(
@@ -226,10 +225,17 @@ extension RelayShard {
         _ sends: inout DatagramSendBatch,
         _ route: DatagramRoute
     ) -> Bool {
-        sends.enqueue(maximumCount: message.count + DTLSSession.overheadByteCount) { output in
-            var isWritten: Bool?
-            isWritten = pool.update(handle) { $0.session.write(message, into: &output) }
-            return isWritten == true ? route : nil
+        pool.update(handle) { encrypt(message, &$0.session, &sends, route) } == true
+    }
+
+    private static func encrypt(
+        _ message: Span<UInt8>,
+        _ session: inout DTLSSession,
+        _ sends: inout DatagramSendBatch,
+        _ route: DatagramRoute
+    ) -> Bool {
+        sends.enqueue(maximumCount: message.count + DTLSSession.overheadByteCount) {
+            session.write(message, into: &$0) ? route : nil
         } == .queued
     }
 
@@ -250,9 +256,15 @@ extension RelayShard {
         _ sends: inout DatagramSendBatch,
         _ route: DatagramRoute
     ) -> EnqueueResult {
-        sends.enqueue(maximumCount: handshakeDatagramBytes) { output in
-            pool.update(handle) { $0.session.pollTransmit(into: &output) } == true ? route : nil
-        }
+        pool.update(handle) { transmit(&$0.session, &sends, route) } ?? .nothing
+    }
+
+    private static func transmit(
+        _ session: inout DTLSSession,
+        _ sends: inout DatagramSendBatch,
+        _ route: DatagramRoute
+    ) -> EnqueueResult {
+        sends.enqueue(maximumCount: handshakeDatagramBytes) { session.pollTransmit(into: &$0) ? route : nil }
     }
 
     private static var handshakeDatagramBytes: Int { 2048 }

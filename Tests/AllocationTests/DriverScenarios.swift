@@ -35,7 +35,7 @@ let driverScenarios = [
         var world = try ServiceWorld()
         return try world.blocksPerDatagram()
     },
-    // One more for each message that the client's own session, which is in this process, encrypts or decrypts.
+    // OpenSSL's blocks and those of the client's own session, which is in this process, are counted too.
     Scenario("relay service over DTLS: a datagram relayed, with sockets and the client's session", budget: 0.05) {
         var world = try ServiceWorld(isSecure: true)
         return try world.blocksPerDatagram()

@@ -53,12 +53,13 @@ struct ServiceWorld: ~Copyable {
             configuration.dtls = try DTLSContext(serverIdentities: [identity])
         }
         let service = try RelayService(configuration, logger: .silent)
+        let secure = isSecure ? try SecureEnd(to: listener) : nil
+        try secure?.connect()
         self.listener = listener
         self.user = user
         self.ends = ends
         self.service = service
-        secure = isSecure ? try SecureEnd(to: listener) : nil
-        try secure?.connect()
+        self.secure = secure
     }
 
     deinit {
