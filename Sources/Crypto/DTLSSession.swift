@@ -8,7 +8,7 @@ public import NetTypes
 /// `read` until `.wouldBlock`. Call `handleTimeout` at `nextTimeout`: lost flights are sent again after 1 s, 2 s, 4 s and
 /// so on, until the handshake's time is over. Damaged, repeated and foreign records are dropped without a word.
 ///
-/// May move between threads; only one may use it at a time. A session holds about 25 KiB, and until its handshake is
+/// May move between threads; only one may use it at a time. A session holds about 50 KiB, and until its handshake is
 /// complete at most half a MiB, whatever the peer sends.
 @safe public struct DTLSSession: ~Copyable {
     /// How many bytes an encrypted datagram has at most on top of its message.

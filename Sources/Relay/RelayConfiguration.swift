@@ -20,7 +20,7 @@ public struct RelayConfiguration: Sendable {
 
     /// How many DTLS associations and handshakes a shard bears; each is from an address that was proven.
     public struct DTLSLimits: Sendable {
-        /// Associations in all, half-open ones included; about 25 KiB each.
+        /// Associations in all, half-open ones included; about 50 KiB each.
         public var associations = 10_000
         /// Associations from one address (IPv4) or /64 (IPv6).
         public var associationsPerPrefix = 256
