@@ -240,4 +240,27 @@ import Testing
             }
         }
     }
+
+    @Test func `whoever owns the network cannot make either end trap, grow or read what nobody wrote`() throws {
+        var established = 0
+        for seed in seeds(600) {
+            var entropy = Entropy.seeded(seed)
+            var script: [UInt8] = []
+            for _ in 0..<60 {
+                // Mostly the network does its work; now and then the attacker does his.
+                let isHonest = Int.random(in: 0..<8, using: &entropy) > 0
+                let step = UInt8.random(in: 0..<8, using: &entropy)
+                let count = isHonest ? 0 : Int.random(in: 0..<40, using: &entropy)
+                let direction: UInt8 = script.count & 2 == 0 ? 0 : 8
+                script += [(isHonest ? (step > 5 ? 7 : 0) : step) | direction, UInt8(count)] + entropy.bytes(count)
+            }
+            var exercise = DTLSExercise(
+                server: try Self.server.get(),
+                client: try Self.client.get(),
+                unixTime: TLSFixture.now
+            )
+            if exercise.run(script.span) { established += 1 }
+        }
+        #expect(established > 0 || seeds(2).count == 1)
+    }
 }
