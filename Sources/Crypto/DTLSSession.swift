@@ -15,6 +15,8 @@ public import NetTypes
     public static let overheadByteCount = 64
     /// The longest message that `write` takes, in bytes.
     public static let maximumMessageByteCount = 4096
+    /// The longest message that a peer can send, in bytes (RFC 6347 §4.1).
+    public static let longestReceivedByteCount = 16_384
     /// How many bytes a peer may send before the handshake is complete.
     public static let handshakeLimit = 65_536
     /// How many encrypted records OpenSSL may have to keep until there are keys for them: it takes 17 KiB for each.
@@ -124,7 +126,7 @@ public import NetTypes
 
     /// Takes a datagram and appends the message of its first record to `output`, if there is one.
     ///
-    /// `output` must have room for the whole datagram. The handshake may be complete afterwards, and there may be
+    /// `output` must have room for a message as long as the datagram; `longestReceivedByteCount` always suffices. The handshake may be complete afterwards, and there may be
     /// datagrams to transmit.
     public mutating func receive(
         _ datagram: Span<UInt8>,

@@ -124,7 +124,7 @@ extension RelayShard {
         let payload = packets.payload(of: index)
         return pool.update(handle) { association in
             var result = TLSReadResult.wouldBlock
-            buffer.append(addingCapacity: 16_384) {
+            buffer.append(addingCapacity: DTLSSession.longestReceivedByteCount) {
                 result = association.session.receive(payload, at: now, into: &$0)
             }
             if case .bytes = result {
@@ -146,7 +146,7 @@ extension RelayShard {
     ) -> TLSReadResult {
         var result = TLSReadResult.wouldBlock
         _ = pool.update(handle) { association in
-            buffer.append(addingCapacity: 16_384) {
+            buffer.append(addingCapacity: DTLSSession.longestReceivedByteCount) {
                 result = association.session.read(into: &$0)
             }
         }
