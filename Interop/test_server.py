@@ -3,7 +3,7 @@
 
 import itertools
 
-from blackbox import balancer, place, process, reload, signaling, turn, web
+from blackbox import balancer, dtls, place, process, reload, signaling, turn, web
 from lab import Lab, require_root_and_tools
 from support import results, server
 
@@ -18,7 +18,7 @@ def test(options):
             outcome.run(*one)
         floe = here.floe("--api-key", web.API_KEY)
         with floe:
-            for one in itertools.chain(web.tests(here), turn.tests(here)):
+            for one in itertools.chain(web.tests(here), turn.tests(here), dtls.tests(here, floe)):
                 outcome.run(*one)
             outcome.run_side_by_side(itertools.chain(web.slow_tests(here), signaling.slow_tests(here)))
             for one in signaling.tests(here, floe):

@@ -21,7 +21,7 @@ SECOND = "203.0.113.31"
 PEER, PEER6 = "203.0.113.30", "2001:db8::30"
 CLIENT, CLIENT6 = "203.0.113.40", "2001:db8::40"
 MESSAGES, LENGTH = 20, 170
-LEG = {"UDP": [], "TCP": ["-t"], "TLS": ["-t", "-S"]}
+LEG = {"UDP": [], "TCP": ["-t"], "TLS": ["-t", "-S"], "DTLS": ["-S"]}
 
 
 def finished(namespace, *command, timeout=60):

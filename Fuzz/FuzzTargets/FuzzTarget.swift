@@ -24,6 +24,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case natDiscovery = "NATDiscovery"
     /// Access tokens of RFC 7635, sealed and open.
     case accessToken = "AccessToken"
+    /// A client and a server of DTLS on a network that the bytes rule, cookies and all.
+    case dtls = "DTLS"
     /// Addresses, encodings and command lines, as people type them.
     case text = "Text"
 
@@ -42,6 +44,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .resolution: runResolution(input)
         case .natDiscovery: runNATDiscovery(input)
         case .accessToken: runAccessToken(input)
+        case .dtls: runDTLS(input)
         case .text: runText(input)
         }
     }

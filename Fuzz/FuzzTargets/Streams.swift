@@ -4,6 +4,7 @@ import HTTP
 import NetTypes
 import ProxyProtocol
 import Signaling
+import TURN
 import WebSocket
 
 /// The first byte of an input says how its stream is cut.
@@ -114,4 +115,24 @@ func runTLS(_ input: Span<UInt8>) -> Bool {
     peer.exercise(with: input)
     precondition(!session.isEstablished && !peer.isEstablished, "a handshake without the keys")
     return session.serverName != nil
+}
+
+private let datagramServer: DTLSContext = {
+    guard let context = try? DTLSContext(serverIdentities: [identity]) else { fatalError("no context") }
+    return context
+}()
+
+private let datagramClient: DTLSContext = {
+    let trust = ClientTrust.roots(pem: identity.certificatePEM)
+    guard let context = try? DTLSContext(clientTrust: trust) else { fatalError("no context") }
+    return context
+}()
+
+/// Returns whether a handshake was complete.
+func runDTLS(_ input: Span<UInt8>) -> Bool {
+    if DTLSCookies.concerns(input) {
+        precondition(PacketKind(firstByte: input[0]) == .dtls, "a hello that is not DTLS")
+    }
+    var exercise = DTLSExercise(server: datagramServer, client: datagramClient, unixTime: 1_790_000_001)
+    return exercise.run(input)
 }

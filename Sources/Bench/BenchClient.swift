@@ -39,6 +39,7 @@ final class BenchClient {
         configuration.families = peer.family == .ipv6 ? .only(.ipv6) : .unspecified
         server = plan.target.address
         self.peer = peer
+        guard plan.target.transport != .dtls else { throw BenchError("DTLS is not measured: take UDP, TCP or TLS") }
         do {
             turn = try TURNClient(configuration)
             let local = SocketAddress(plan.localAddress ?? .unspecified(server.family), port: 0)
@@ -52,8 +53,8 @@ final class BenchClient {
             self.socket = nil
             handle = nil
             let socket = try TCPSocket(connectingTo: server, from: plan.localAddress == nil ? nil : local)
-            if let tls = plan.target.tls {
-                let session = TLSSession(client: tls.context, serverName: tls.serverName)
+            if let tls = plan.target.tls, case .tls(let context) = tls.context {
+                let session = TLSSession(client: context, serverName: tls.serverName)
                 connection = StreamConnection(socket, tls: session, outputLimit: 1 << 20)
             } else {
                 connection = StreamConnection(socket, outputLimit: 1 << 20)

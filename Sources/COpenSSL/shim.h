@@ -410,4 +410,6 @@ static inline floe_channel *floe_open_channel(SSL *session, const BIO_METHOD *me
     return channel;
 }
 
+#include "datagram.h"
+
 #endif

@@ -21,6 +21,8 @@ public struct ConformanceTarget: Sendable {
     public var address: SocketAddress
     /// Where it takes TLS, `nil` if nowhere.
     public var tlsAddress: SocketAddress?
+    /// Where it takes DTLS, `nil` if nowhere.
+    public var dtlsAddress: SocketAddress?
     /// The name for TLS (SNI); the certificate is not verified, since it is no rule's matter.
     public var serverName: String
     /// Who may allocate.
@@ -59,6 +61,10 @@ public struct ConformanceTarget: Sendable {
 
     /// Where the server takes a transport, `nil` if nowhere.
     func address(for transport: TransportProtocol) -> SocketAddress? {
-        transport == .tls ? tlsAddress : address
+        switch transport {
+        case .udp, .tcp: address
+        case .tls: tlsAddress
+        case .dtls: dtlsAddress
+        }
     }
 }

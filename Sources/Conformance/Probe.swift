@@ -106,6 +106,14 @@ final class Probe {
         at local: SocketAddress,
         to server: SocketAddress
     ) throws(WireFailure) -> any Wire {
+        if transport == .dtls {
+            return try SecureDatagramWire(
+                at: local,
+                to: server,
+                serverName: target.serverName,
+                until: MonotonicClock.now() + target.answerTime
+            )
+        }
         guard transport.isStream else {
             var wire = try DatagramWire(at: local, to: server)
             // A server may remember for a while who has been at a port; TCP's own rules keep streams apart.

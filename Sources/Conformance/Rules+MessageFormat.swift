@@ -113,6 +113,32 @@ extension RuleTable {
             try probe.expect(reply?.messageClass == .success, "no answer came")
         }
         add(
+            86,
+            "a request without the magic cookie over DTLS is a server error",
+            "RFC 8489 §11",
+            on: [.dtls],
+            due: "500"
+        ) { probe throws(Finding) in
+            let client = try probe.client()
+            client.sendRaw(RawMessage(.binding, cookie: 0x1234_5678).bytes, "Binding without the magic cookie")
+            let bytes = client.wire.receive(until: probe.deadline)?.bytes ?? []
+            probe.noteCame(bytes.isEmpty ? "nothing" : "\(bytes.count) bytes")
+            try probe.expect(
+                bytes.starts(with: [1, 0x11]) && bytes.dropFirst(4).starts(with: [0x12, 0x34, 0x56, 0x78]),
+                "no error response came"
+            )
+            try probe.expect(bytes.count >= 28 && bytes[26] == 5 && bytes[27] == 0, "another error than 500 came")
+        }
+        add(
+            86,
+            "an indication without the magic cookie over DTLS is ignored",
+            "RFC 8489 §11",
+            on: [.dtls],
+            due: "no answer"
+        ) { probe throws(Finding) in
+            try probe.client().expectSilence(after: RawMessage(.binding, .indication, cookie: 0x1234_5678))
+        }
+        add(
             23,
             "a response comes from where the request was sent to",
             "RFC 8489 §6.3.1.2",

@@ -14,14 +14,14 @@ import COpenSSL
         wildcards = [:]
     }
 
-    init(_ identities: [Identity], _ protocols: ProtocolList, _ versions: ClosedRange<TLSVersion>) throws(CryptoError) {
+    init(_ identities: [Identity], _ protocols: ProtocolList, _ records: RecordLayer) throws(CryptoError) {
         guard !identities.isEmpty else { throw .noIdentity }
         var contexts = unsafe [OpaquePointer]()
         var exact: [String: Int] = [:]
         var wildcards: [String: Int] = [:]
         do throws(CryptoError) {
             for (index, identity) in identities.enumerated() {
-                let context = try unsafe makeContext(TLS_server_method(), versions)
+                let context = try unsafe records.makeContext(.server)
                 unsafe contexts.append(context)
                 try unsafe Self.use(identity, at: index, in: context)
                 unsafe protocols.serve(context)

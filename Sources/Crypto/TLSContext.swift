@@ -35,13 +35,21 @@ import COpenSSL
     /// (RFC 7301 §3.2). A client that offers none is served (RFC 7443), and so is every client if the list is empty.
     ///
     /// - Throws: `CryptoError.noIdentity`, `.identityRefused`, `.invalidApplicationProtocol` or `.library`.
-    public init(
+    public convenience init(
         serverIdentities: [Identity],
         applicationProtocols: [String] = [],
         versions: ClosedRange<TLSVersion> = .tls12 ... .tls13
     ) throws(CryptoError) {
+        try self.init(serverIdentities, applicationProtocols, .stream(versions))
+    }
+
+    init(
+        _ serverIdentities: [Identity],
+        _ applicationProtocols: [String],
+        _ records: RecordLayer
+    ) throws(CryptoError) {
         let protocols = try ProtocolList(applicationProtocols)
-        let identities = try ServerIdentities(serverIdentities, protocols, versions)
+        let identities = try ServerIdentities(serverIdentities, protocols, records)
         role = .server
         self.applicationProtocols = applicationProtocols
         self.protocols = protocols
@@ -57,13 +65,21 @@ import COpenSSL
     ///
     /// - Throws: `CryptoError.certificateNotPEM`, `.certificateUnreadable`, `.systemTrustUnavailable`,
     ///   `.invalidApplicationProtocol` or `.library`.
-    public init(
+    public convenience init(
         clientTrust: ClientTrust,
         applicationProtocols: [String] = [],
         versions: ClosedRange<TLSVersion> = .tls12 ... .tls13
     ) throws(CryptoError) {
+        try self.init(clientTrust, applicationProtocols, .stream(versions))
+    }
+
+    init(
+        _ clientTrust: ClientTrust,
+        _ applicationProtocols: [String],
+        _ records: RecordLayer
+    ) throws(CryptoError) {
         let protocols = try ProtocolList(applicationProtocols)
-        let context = try unsafe makeContext(TLS_client_method(), versions)
+        let context = try unsafe records.makeContext(.client)
         do throws(CryptoError) {
             try unsafe Self.setTrust(clientTrust, context)
             guard unsafe protocols.offer(context) else { throw OpenSSLErrors.taken() }
@@ -110,20 +126,44 @@ import COpenSSL
     }
 }
 
-/// Makes one of OpenSSL's contexts with the settings that both ends share; the caller frees it.
-func makeContext(_ method: OpaquePointer?, _ versions: ClosedRange<TLSVersion>) throws(CryptoError) -> OpaquePointer {
-    OpenSSLErrors.clear()
-    guard let context = unsafe SSL_CTX_new(method) else { throw OpenSSLErrors.taken() }
-    let minimum = Int32(versions.lowerBound.rawValue)
-    let maximum = Int32(versions.upperBound.rawValue)
-    guard unsafe floe_configure(context, minimum, maximum) == 1,
-        unsafe SSL_CTX_set_cipher_list(context, oldSuites) == 1,
-        unsafe SSL_CTX_set_ciphersuites(context, suites) == 1
-    else {
-        unsafe SSL_CTX_free(context)
-        throw OpenSSLErrors.taken()
+/// What carries the records, and which versions of the protocol they may have.
+enum RecordLayer {
+    /// TLS over a stream.
+    case stream(ClosedRange<TLSVersion>)
+    /// DTLS 1.2 over datagrams.
+    case datagrams
+
+    /// Makes one of OpenSSL's contexts with the settings that both ends share; the caller frees it.
+    func makeContext(_ role: TLSContext.Role) throws(CryptoError) -> OpaquePointer {
+        OpenSSLErrors.clear()
+        guard let context = unsafe SSL_CTX_new(method(role)) else { throw OpenSSLErrors.taken() }
+        let (minimum, maximum) = versionNumbers
+        guard unsafe floe_configure(context, minimum, maximum) == 1,
+            unsafe SSL_CTX_set_cipher_list(context, oldSuites) == 1,
+            unsafe SSL_CTX_set_ciphersuites(context, suites) == 1
+        else {
+            unsafe SSL_CTX_free(context)
+            throw OpenSSLErrors.taken()
+        }
+        if case .datagrams = self { unsafe floe_configure_datagrams(context) }
+        return unsafe context
     }
-    return unsafe context
+
+    private func method(_ role: TLSContext.Role) -> OpaquePointer? {
+        switch (self, role) {
+        case (.stream, .server): unsafe TLS_server_method()
+        case (.stream, .client): unsafe TLS_client_method()
+        case (.datagrams, .server): unsafe DTLS_server_method()
+        case (.datagrams, .client): unsafe DTLS_client_method()
+        }
+    }
+
+    private var versionNumbers: (Int32, Int32) {
+        switch self {
+        case .stream(let versions): (Int32(versions.lowerBound.rawValue), Int32(versions.upperBound.rawValue))
+        case .datagrams: (DTLS1_2_VERSION, DTLS1_2_VERSION)
+        }
+    }
 }
 
 // AES-128 first: it is the cheapest, and no attack that is known would make the longer key matter. DHE stands last, for

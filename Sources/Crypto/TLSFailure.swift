@@ -26,6 +26,8 @@ public enum TLSFailure: Error, Equatable, Sendable {
     case invalidServerName
     /// The peer broke the protocol, or a record was altered on the way; the library's number for it.
     case protocolViolation(libraryCode: UInt)
+    /// The handshake of a DTLS session was not complete in time.
+    case timedOut
     /// There is no memory for the session.
     case outOfMemory
 }
@@ -125,6 +127,7 @@ extension TLSFailure: CustomStringConvertible {
         case .outputOverflow: "the peer provoked more answers than could be sent"
         case .invalidServerName: "the server's name is neither a host name nor an IP address"
         case .protocolViolation(let code): "TLS was violated: \(OpenSSLErrors.reason(code))"
+        case .timedOut: "the handshake was not complete in time: datagrams are lost, or nobody speaks DTLS there"
         case .outOfMemory: "no memory for a TLS session"
         }
     }

@@ -60,7 +60,7 @@ public enum TLSReadResult: Equatable, Sendable {
         self.init(context)
         guard let session = unsafe session else { return }
         unsafe SSL_set_connect_state(session)
-        guard unsafe expect(serverName, at: unixTime, session) else {
+        guard unsafe expectServer(serverName, at: unixTime, session) else {
             failure = .invalidServerName
             return
         }
@@ -192,13 +192,7 @@ public enum TLSReadResult: Equatable, Sendable {
 
     /// The application protocol that was agreed on (ALPN), one of the context's.
     public var applicationProtocol: String? {
-        guard isEstablished else { return nil }
-        var bytes: UnsafePointer<UInt8>?
-        var count: UInt32 = 0
-        unsafe SSL_get0_alpn_selected(session, &bytes, &count)
-        // The bytes belong to the session. A server may answer with what was not offered: that is nothing to us.
-        let name = unsafe UnsafeBufferPointer(start: bytes, count: Int(count))
-        return context.applicationProtocols.first { unsafe name.elementsEqual($0.utf8) }
+        isEstablished ? unsafe selectedProtocol(session, of: context) : nil
     }
 
     /// The server name that the client asked for, in lower case; `nil` if it asked for none or not for a host name.
@@ -253,18 +247,28 @@ public enum TLSReadResult: Equatable, Sendable {
         failure = reason
         if let channel = unsafe channel { unsafe floe_queue_clear(&channel.pointee.input) }
     }
+}
 
-    /// Tells OpenSSL whose certificate to expect; `false` if `name` is neither a host name nor an address.
-    private func expect(_ name: String, at unixTime: Int64?, _ session: OpaquePointer) -> Bool {
-        let parameters = unsafe SSL_get0_param(session)
-        if let unixTime { unsafe X509_VERIFY_PARAM_set_time(parameters, Int(unixTime)) }
-        if let address = IPAddress(name) {
-            return unsafe X509_VERIFY_PARAM_set1_ip_asc(parameters, address.description) == 1
-        }
-        guard let host = HostName.normalized(name.utf8), !host.hasPrefix("*") else { return false }
-        unsafe SSL_set_hostflags(session, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
-        return unsafe SSL_set1_host(session, host) == 1 && floe_set_server_name(session, host) == 1
+/// The application protocol that was agreed on, one of the context's.
+func selectedProtocol(_ session: OpaquePointer?, of context: TLSContext) -> String? {
+    var bytes: UnsafePointer<UInt8>?
+    var count: UInt32 = 0
+    unsafe SSL_get0_alpn_selected(session, &bytes, &count)
+    // The bytes belong to the session. A server may answer with what was not offered: that is nothing to us.
+    let name = unsafe UnsafeBufferPointer(start: bytes, count: Int(count))
+    return context.applicationProtocols.first { unsafe name.elementsEqual($0.utf8) }
+}
+
+/// Tells OpenSSL whose certificate to expect; `false` if `name` is neither a host name nor an address.
+func expectServer(_ name: String, at unixTime: Int64?, _ session: OpaquePointer) -> Bool {
+    let parameters = unsafe SSL_get0_param(session)
+    if let unixTime { unsafe X509_VERIFY_PARAM_set_time(parameters, Int(unixTime)) }
+    if let address = IPAddress(name) {
+        return unsafe X509_VERIFY_PARAM_set1_ip_asc(parameters, address.description) == 1
     }
+    guard let host = HostName.normalized(name.utf8), !host.hasPrefix("*") else { return false }
+    unsafe SSL_set_hostflags(session, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
+    return unsafe SSL_set1_host(session, host) == 1 && floe_set_server_name(session, host) == 1
 }
 
 // Uniquely owned, and OpenSSL binds a session to no thread: only the error queue is a thread's, and it is read at once.

@@ -8,12 +8,20 @@ import Transport
 /// How a server's certificate is judged.
 public struct TLSChoice: Sendable {
     /// The context for the connection.
-    public let context: TLSContext
+    public enum Context: Sendable {
+        /// TLS over TCP.
+        case tls(TLSContext)
+        /// DTLS over UDP.
+        case dtls(DTLSContext)
+    }
+
+    /// The context for the connection.
+    public let context: Context
     /// The name that the certificate must be for.
     public let serverName: String
 
     /// Makes a choice.
-    public init(_ context: TLSContext, serverName: String) {
+    public init(_ context: Context, serverName: String) {
         self.context = context
         self.serverName = serverName
     }
@@ -26,6 +34,8 @@ protocol Link: AnyObject {
     var wantsWrite: Bool { get }
     /// Whether messages leave at once: connected, and TLS agreed upon.
     var isReady: Bool { get }
+    /// When `flush` has something to do though nothing has come.
+    var nextTimeout: Instant? { get }
     /// Why nothing comes any more.
     var failure: String? { get }
     /// Sends a message, or keeps it until the connection stands.
@@ -34,6 +44,10 @@ protocol Link: AnyObject {
     func flush()
     /// Hands over what has come: whole messages with their source.
     func receive(_ body: (Span<UInt8>, SocketAddress) -> Void)
+}
+
+extension Link {
+    var nextTimeout: Instant? { nil }
 }
 
 /// Datagrams to one server.
@@ -81,7 +95,11 @@ final class StreamLink: Link {
     private var unread: [UInt8] = []
     private(set) var failure: String?
 
-    init(to server: SocketAddress, tls: TLSChoice?, from source: SocketAddress? = nil) throws(SocketError) {
+    init(
+        to server: SocketAddress,
+        tls: (context: TLSContext, serverName: String)? = nil,
+        from source: SocketAddress? = nil
+    ) throws(SocketError) {
         let socket = try TCPSocket(connectingTo: server, from: source)
         if let tls {
             let session = TLSSession(client: tls.context, serverName: tls.serverName)

@@ -1,4 +1,4 @@
-public import Crypto
+import Crypto
 import EventLoop
 import NameResolver
 public import NetTypes
@@ -47,7 +47,10 @@ public struct ServerTarget: Sendable {
     /// Finds the servers that a query stands for, the one to try first in front; never none.
     ///
     /// - Throws: A sentence, if there are none.
-    public static func find(_ query: ServerQuery, tls: TLSContext?) throws(InstrumentError) -> [ServerTarget] {
+    public static func find(
+        _ query: ServerQuery,
+        tls: TLSChoice.Context?
+    ) throws(InstrumentError) -> [ServerTarget] {
         do throws(ResolutionError) {
             return try ServerFinder.candidates(of: query).map { candidate in
                 let choice = tls.map { TLSChoice($0, serverName: candidate.serverName) }
@@ -60,8 +63,15 @@ public struct ServerTarget: Sendable {
 
     func open() throws(InstrumentError) -> any Link {
         do throws(SocketError) {
-            guard transport.isStream else { return try DatagramLink(to: address) }
-            return try StreamLink(to: address, tls: transport == .tls ? tls : nil, from: source)
+            switch (transport, tls?.context) {
+            case (.dtls, .dtls(let context)?):
+                return try SecureDatagramLink(to: address, context, serverName: tls?.serverName ?? "")
+            case (.tls, .tls(let context)?):
+                return try StreamLink(to: address, tls: (context, tls?.serverName ?? ""), from: source)
+            case (.udp, _): return try DatagramLink(to: address)
+            case (.tcp, _): return try StreamLink(to: address, from: source)
+            case (.tls, _), (.dtls, _): preconditionFailure("a secure transport without a context for it")
+            }
         } catch {
             throw InstrumentError("\(error)")
         }
@@ -102,7 +112,11 @@ struct LinkSet: ~Copyable {
 
     /// Sends what waits, then sleeps until a link has something or the time has come; returns who may have something.
     mutating func wait(until deadline: Instant) throws(InstrumentError) -> [Int] {
-        for link in links { link.flush() }
+        var deadline = deadline
+        for link in links {
+            link.flush()
+            deadline = min(deadline, link.nextTimeout ?? .distantFuture)
+        }
         do throws(SystemError) {
             for index in links.indices where isWriting[index] != links[index].wantsWrite {
                 isWriting[index].toggle()

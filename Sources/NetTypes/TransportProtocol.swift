@@ -6,9 +6,14 @@ public enum TransportProtocol: UInt8, Sendable, Hashable, CaseIterable, CustomSt
     case tcp
     /// TLS over TCP.
     case tls
+    /// DTLS over UDP (RFC 7350).
+    case dtls
 
     /// Whether messages must be cut out of a byte stream.
-    public var isStream: Bool { self != .udp }
+    public var isStream: Bool { self == .tcp || self == .tls }
+
+    /// Whether the messages are encrypted.
+    public var isSecure: Bool { self == .tls || self == .dtls }
 
     /// The name in lower case, as in URIs and metrics.
     public var description: String {
@@ -16,6 +21,7 @@ public enum TransportProtocol: UInt8, Sendable, Hashable, CaseIterable, CustomSt
         case .udp: "udp"
         case .tcp: "tcp"
         case .tls: "tls"
+        case .dtls: "dtls"
         }
     }
 }

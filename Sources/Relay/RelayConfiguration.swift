@@ -19,6 +19,25 @@ public struct RelayConfiguration: Sendable {
         }
     }
 
+    /// How many DTLS associations and handshakes a shard bears; each is from an address that was proven.
+    public struct DTLSLimits: Sendable {
+        /// Associations in all, half-open ones included; about 50 KiB each.
+        public var associations = 10_000
+        /// Associations from one address (IPv4) or /64 (IPv6).
+        public var associationsPerPrefix = 256
+        /// Handshakes that are not complete; the oldest gives way.
+        ///
+        /// At worst half a MiB each.
+        public var handshakes = 512
+        /// Handshakes that are not complete from one address (IPv4) or /64 (IPv6).
+        public var handshakesPerPrefix = 32
+        /// How long a handshake may take.
+        public var handshakeTime = TimeSpan.seconds(15)
+
+        /// Makes the default limits.
+        public init() {}
+    }
+
     /// The rules of the protocol.
     public var server: TURNServerConfiguration
     /// Where to listen; every shard has all of them.
@@ -29,6 +48,12 @@ public struct RelayConfiguration: Sendable {
     public var tls: TLSContextHolder?
     /// What streams may take before their first byte, and which proxies are believed; its time is `firstMessageTime`.
     public var halfOpen = StreamLobbyLimits()
+    /// The DTLS context; with one, every UDP listener takes DTLS too, told by the first byte (RFC 7983 §7).
+    public var dtls: DTLSContext?
+    /// What bounds DTLS associations.
+    public var dtlsLimits = DTLSLimits()
+    /// The cookies, of one key for all shards, which share their ports.
+    let dtlsCookies: DTLSCookies
     /// Streams that one shard has at most.
     public var streams = 10_000
     /// Streams from one address (IPv4) or /64 (IPv6) that one shard has at most.
@@ -65,18 +90,20 @@ public struct RelayConfiguration: Sendable {
     public init(server: TURNServerConfiguration, listeners: [Listener]) {
         self.server = server
         self.listeners = listeners
+        var entropy = Entropy.system
+        dtlsCookies = DTLSCookies(entropy: &entropy)
     }
 }
 
 /// What is wrong with a relay's configuration, in words for the operator.
 public enum RelayConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// A listener for TLS without an identity to show.
+    /// A listener for TLS or DTLS without an identity to show.
     case noIdentity(SocketAddress)
 
     /// What is wrong and what to do.
     public var description: String {
         switch self {
-        case .noIdentity(let address): "TLS at \(address) needs a certificate: give one, or do not listen there"
+        case .noIdentity(let address): "TLS or DTLS at \(address) needs a certificate: give one, or do not listen there"
         }
     }
 }
@@ -87,7 +114,8 @@ extension RelayConfiguration {
     /// - Throws: `RelayConfigurationError` or `TURNServerConfigurationError`, the first thing that is wrong.
     func validate() throws {
         try server.validate()
-        for listener in listeners where listener.transport == .tls && tls == nil {
+        for listener in listeners
+        where listener.transport == .tls && tls == nil || listener.transport == .dtls && dtls == nil {
             throw RelayConfigurationError.noIdentity(listener.address)
         }
     }

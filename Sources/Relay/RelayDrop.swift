@@ -32,4 +32,24 @@ enum RelayDrop: String, DropReason {
     case noRoute
     /// A TLS handshake or record that failed.
     case tlsFailure
+    /// A DTLS ClientHello that no client sends.
+    case malformedHello
+    /// A DTLS datagram without an association: of one that was closed, or of a stranger.
+    case noAssociation
+    /// What was meant for a DTLS association that is gone, or is too long for it.
+    case closedAssociation
+    /// A DTLS handshake that failed, or a record that ended an association.
+    case dtlsFailure
+    /// A DTLS handshake that took too long.
+    case handshakeTimeout
+    /// A DTLS association without a first message in time, or silent without an allocation.
+    case idleAssociation
+    /// More DTLS associations than the shard bears.
+    case tooManyAssociations
+    /// More DTLS associations than one address may have.
+    case tooManyAssociationsOfPrefix
+    /// The oldest DTLS handshake, given up for a new one.
+    case tooManyHandshakes
+    /// More DTLS handshakes than one address may have open.
+    case tooManyHandshakesOfPrefix
 }

@@ -1,3 +1,4 @@
+public import Crypto
 public import Diagnostics
 import EventLoop
 import NetTypes
@@ -23,7 +24,7 @@ public final class RelayService: Sendable {
         self.configuration = configuration
         // Shards share their ports, so the kernel would let a stranger who shares them as well take half of the traffic.
         for listener in configuration.listeners {
-            if listener.transport == .udp {
+            if !listener.transport.isStream {
                 try UDPSocket.checkAvailable(listener.address)
             } else {
                 try TCPListener.checkAvailable(listener.address)
@@ -105,6 +106,11 @@ public final class RelayService: Sendable {
         connection.limitUnsent(bytes: RelayShard.unsentBytes)
         let stream = RelayStream(connection, at: MonotonicClock.now())
         return mailboxes[shard].push(.welcome(StreamParcel(stream)))
+    }
+
+    /// Uses another certificate for DTLS handshakes from now on; associations that exist stay.
+    public func useDTLS(_ context: DTLSContext) {
+        for mailbox in mailboxes { _ = mailbox.push(.useDTLS(context)) }
     }
 
     /// Tells all shards to end their streams and stop; `join` waits for it, two seconds at most.

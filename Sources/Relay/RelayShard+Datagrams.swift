@@ -9,16 +9,22 @@ import Transport
 extension RelayShard {
     mutating func receiveFromClients(_ listener: SlotHandle, at now: Instant) {
         guard let name = udpListeners.read(listener, { $0.handle }) else { return }
+        let speaksDTLS = associations.context != nil
         for index in receive(from: name) {
             guard !packets.isTruncated(index) else {
                 drops.count(.oversizedDatagram)
                 continue
             }
+            let isDTLS = speaksDTLS && Self.isDTLS(packets, index)
             let client = ClientTuple(
-                transport: .udp,
+                transport: isDTLS ? .dtls : .udp,
                 remote: packets.source(of: index),
                 local: SocketAddress(packets.destination(of: index).ip, port: name.localAddress.port)
             )
+            guard !isDTLS else {
+                receiveSecurely(index, from: client, at: now)
+                continue
+            }
             switch Self.receive(packets, index, from: client, &engine, at: now) {
             case .relay(let transmit): relayPacket(index, transmit)
             case .accepted: drainEngine(at: now)
@@ -39,6 +45,8 @@ extension RelayShard {
             }
             switch Self.frame(&packets, index, from: id, &engine, &streams, limits, &drops, at: now) {
             case .none: break
+            case .datagram(let client, let bytes) where client.transport == .dtls:
+                sendSecurely(packet: index, bytes, to: client)
             case .datagram(let client, let bytes):
                 guard var route = route(to: client) else {
                     drops.count(.noRoute)
@@ -140,7 +148,8 @@ extension RelayShard {
         return value >= 0xC0 ? value & 3 : value
     }
 
-    /// Relays what came in a client's stream, or by another shard: copied, for its buffer does not outlive the turn.
+    /// Relays what came in a client's stream, by another shard, or encrypted: copied, for its buffer does not outlive the
+    /// turn.
     mutating func relay(
         _ message: Span<UInt8>,
         _ transmit: RelayTransmit,

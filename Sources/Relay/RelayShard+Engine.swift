@@ -30,6 +30,8 @@ extension RelayShard {
             sent = true
             if client.transport.isStream {
                 writeControl(bytes.span, to: SlotHandle(bits: client.connection))
+            } else if client.transport == .dtls {
+                sendSecurely(bytes.span, to: client)
             } else if let route = route(to: client) {
                 enqueue(copying: bytes.span, route)
             } else {
@@ -133,6 +135,9 @@ extension RelayShard {
     }
 
     private mutating func countAllocation(of client: ClientTuple, _ change: Int) {
+        if client.transport == .dtls {
+            return countAllocation(ofAssociation: SlotHandle(bits: client.connection), change)
+        }
         guard client.transport.isStream else { return }
         let handle = SlotHandle(bits: client.connection)
         guard streams.update(handle, { $0.allocations += change }) != nil else { return }

@@ -28,6 +28,7 @@ struct RelayShard: ~Copyable {
     /// What other threads ask of a shard.
     enum Command: Sendable {
         case reload(RelayConfiguration)
+        case useDTLS(DTLSContext)
         /// A stream of this shard's that another one has accepted (RFC 6062).
         case adopt(StreamParcel)
         /// A stream from a port that serves more than TURN.
@@ -65,6 +66,7 @@ struct RelayShard: ~Copyable {
     /// Streams that have not said anything yet.
     var lobby: StreamLobby
     var streams: SlotPool<RelayStream>
+    var associations: DTLSAssociations
     var relays: SlotPool<RelaySocket>
     var relayListeners: SlotPool<RelayListener>
     var peers: SlotPool<PeerStream>
@@ -112,6 +114,7 @@ struct RelayShard: ~Copyable {
         self.shards = shards
         self.forwards = forwards
         self.logger = logger
+        associations = DTLSAssociations(configuration)
         self.poller = poller
         packets = DatagramReceiveBatch(merging: configuration.mergesDatagrams)
         var halfOpen = configuration.halfOpen
@@ -141,7 +144,7 @@ struct RelayShard: ~Copyable {
             try poller.add(forwards[engine.shard].descriptor, token: Self.token(.forwarded), interest: .read)
         }
         for listener in configuration.listeners {
-            if listener.transport == .udp { try openUDP(listener.address) } else { try openStreamListener(listener) }
+            if listener.transport.isStream { try openStreamListener(listener) } else { try openUDP(listener.address) }
         }
     }
 
@@ -205,6 +208,7 @@ struct RelayShard: ~Copyable {
         lobby.handleTimeout(at: now)
         closeIdleStreams(at: now)
         servePeerDeadlines(at: now)
+        serveAssociations(at: now)
         drainEngine(at: now)
         flushStreams(at: now)
         // Streams that have gone may have left relays to close; nothing of it is written to streams.
@@ -219,6 +223,7 @@ struct RelayShard: ~Copyable {
         if let timeout = lobby.nextTimeout { next = min(next, timeout) }
         if let timeout = streamTimers.nextDeadline { next = min(next, timeout) }
         if let timeout = peerDeadlines.earliest { next = min(next, timeout) }
+        if let timeout = associations.timers.nextDeadline { next = min(next, timeout) }
         if let stopsAt { next = min(next, stopsAt) }
         return next
     }
@@ -250,6 +255,7 @@ struct RelayShard: ~Copyable {
                 // It was checked before it was sent.
                 try? engine.reload(configuration.server)
             case .welcome(let parcel): welcome(parcel, at: now)
+            case .useDTLS(let context): associations.context = context
             case .adopt(let parcel): adopt(parcel, at: now)
             case .stop:
                 stopsAt = now + .seconds(2)
@@ -257,6 +263,7 @@ struct RelayShard: ~Copyable {
                 lobby.removeAll()
                 for handle in peers.handles { closePeer(handle, at: now) }
                 for handle in streams.handles { endStream(handle, at: now) }
+                for handle in associations.pool.handles { closeAssociation(handle, at: now) }
             }
         }
     }
@@ -281,6 +288,7 @@ struct RelayShard: ~Copyable {
         snapshot.kernelDrops.atRelays = closedRelaysDrops
         snapshot.acceptedStreams = acceptedStreams
         snapshot.halfOpen = UInt64(lobby.count)
+        snapshot.dtls = associations.statistics
         let all = drops.all + lobby.drops.all
         snapshot.drops = Dictionary(all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         snapshot.sendErrors = Dictionary(sends.errors.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)

@@ -15,6 +15,8 @@ public struct RelaySnapshot: Sendable {
     /// Datagrams that the kernel has dropped, nearly always because a receive buffer was full: at listeners as they are
     /// dropped, at relay sockets when they are closed.
     public internal(set) var kernelDrops: (atListeners: UInt64, atRelays: UInt64) = (0, 0)
+    /// What DTLS associations there are and were.
+    var dtls = DTLSStatistics()
     /// What the drivers have dropped, by reason.
     public internal(set) var drops: [String: UInt64] = [:]
     /// Datagrams that the kernel refused to send, by reason.
@@ -27,6 +29,7 @@ public struct RelaySnapshot: Sendable {
         kernelDrops.atListeners &+= other.kernelDrops.atListeners
         kernelDrops.atRelays &+= other.kernelDrops.atRelays
         acceptedStreams.merge(other.acceptedStreams, uniquingKeysWith: +)
+        dtls += other.dtls
         drops.merge(other.drops, uniquingKeysWith: +)
         sendErrors.merge(other.sendErrors, uniquingKeysWith: +)
     }
@@ -109,6 +112,10 @@ public struct RelaySnapshot: Sendable {
             label: "transport",
             byTransport(acceptedStreams)
         )
+        page.add(.gauge, "floe_turn_dtls_associations", "DTLS associations that exist.", dtls.associations)
+        page.add(.gauge, "floe_turn_dtls_handshakes", "DTLS handshakes that are not complete.", dtls.halfOpen)
+        page.add(.counter, "floe_turn_dtls_associations_total", "DTLS handshakes completed.", dtls.established)
+        page.add(.counter, "floe_turn_dtls_cookies_total", "DTLS cookies asked for.", dtls.answeredHellos)
         page.add(
             .counter,
             "floe_turn_driver_drops_total",

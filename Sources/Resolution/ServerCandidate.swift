@@ -75,7 +75,7 @@ extension TransportProtocol {
     var isSecure: Bool {
         switch self {
         case .udp, .tcp: false
-        case .tls: true
+        case .tls, .dtls: true
         }
     }
 

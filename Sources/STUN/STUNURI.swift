@@ -98,7 +98,7 @@ extension URIError: CustomStringConvertible {
 
 /// A `stun:` or `stuns:` URI (RFC 7064).
 public struct STUNURI: Hashable, Sendable {
-    /// Whether the scheme is `stuns`: TLS over TCP.
+    /// Whether the scheme is `stuns`: TLS over TCP, or DTLS.
     public let isSecure: Bool
     /// Host and port.
     public let host: URIHost

@@ -118,7 +118,8 @@ enum BenchCommand {
         do throws(URIError) { uri = try TURNURI(text) } catch {
             throw UsageError("'\(text)' is no TURN server: \(error).")
         }
-        guard let carrier = uri.carrier else {
+        let carrier = uri.carrier
+        guard carrier != .dtls else {
             throw UsageError("'\(text)' means DTLS, which cannot be measured: use turns:…?transport=tcp.")
         }
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")

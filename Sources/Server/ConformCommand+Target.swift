@@ -31,6 +31,9 @@ extension ConformCommand {
         if let port = try arguments.number("tls", in: 1...65535) {
             target.tlsAddress = SocketAddress(address.ip, port: UInt16(port))
         }
+        if let port = try arguments.number("dtls", in: 1...65535) {
+            target.dtlsAddress = SocketAddress(address.ip, port: UInt16(port))
+        }
         if let wait = try arguments.number("wait", in: 50...60_000) { target.answerTime = .milliseconds(UInt64(wait)) }
         return target
     }

@@ -31,12 +31,13 @@ enum ConformCommand {
                 "Where",
                 [
                     OptionSpecification("tls", "PORT", help: "the port for TLS; without it TLS is not tried"),
+                    OptionSpecification("dtls", "PORT", help: "the port for DTLS; without it DTLS is not tried"),
                     OptionSpecification(
                         "transport",
                         "NAME",
-                        standard: "udp, tcp and, with --tls, tls",
+                        standard: "udp, tcp and, with their ports, tls and dtls",
                         repeats: true,
-                        help: "what to speak with the server: udp, tcp or tls"
+                        help: "what to speak with the server: udp, tcp, tls or dtls"
                     ),
                     OptionSpecification(
                         "peer-address",
@@ -90,7 +91,7 @@ enum ConformCommand {
         if arguments.has("transport") {
             suite.transports = try arguments.texts("transport").map { name throws(UsageError) in
                 guard let one = TransportProtocol.allCases.first(where: { "\($0)" == name }) else {
-                    throw UsageError("'\(name)' is not right for '--transport': it takes udp, tcp or tls.")
+                    throw UsageError("'\(name)' is not right for '--transport': it takes udp, tcp, tls or dtls.")
                 }
                 return one
             }

@@ -46,6 +46,7 @@ extension FloeServer {
         let old = certificates.current.map(\.fingerprintSHA256)
         guard fresh.map(\.fingerprintSHA256) != old else { return }
         try certificates.replace(fresh)
+        if options.dtlsPort != 0 { self.relay.useDTLS(try RelaySetup.dtls(fresh)) }
         logger.info("Another certificate is in use.", ["tls.fingerprint": .text(fresh[0].fingerprintSHA256)])
     }
 

@@ -133,6 +133,7 @@ final class FloeServer: Sendable {
         let option =
             switch error.address?.port {
             case options.turnPort: "--turn-port"
+            case options.dtlsPort where error.operation == .listen(.udp): "--dtls-port"
             case options.turnsPort: "--turns-port"
             case options.httpsPort: "--https-port"
             case options.httpPort: "--http-port"

@@ -21,20 +21,20 @@ enum InstrumentOptions {
 
     /// The options about the server's certificate.
     static let certificate: (heading: String, options: [OptionSpecification]) = (
-        "Over TLS",
+        "Over TLS and DTLS",
         [
             OptionSpecification("ca", "FILE", help: "certificates to trust, as PEM, in place of the system's"),
             OptionSpecification("insecure", help: "trust any certificate: for tests only"),
         ]
     )
 
-    /// The TLS context that the options ask for; `nil` without TLS.
+    /// The context of TLS or DTLS that the options ask for; `nil` without either.
     static func context(
         _ arguments: ParsedArguments,
         _ transport: TransportProtocol,
         protocolName: String
-    ) throws(UsageError) -> TLSContext? {
-        guard transport == .tls else { return nil }
+    ) throws(UsageError) -> TLSChoice.Context? {
+        guard transport.isSecure else { return nil }
         var trust = ClientTrust.system
         if let path = arguments.text("ca") {
             guard let bytes = try PrivateFile.read(path) else { throw UsageError("There is no file '\(path)'.") }
@@ -42,21 +42,24 @@ enum InstrumentOptions {
         }
         if arguments.has("insecure") { trust = .anything }
         do throws(CryptoError) {
-            return try TLSContext(clientTrust: trust, applicationProtocols: [protocolName])
+            if transport == .dtls {
+                return .dtls(try DTLSContext(clientTrust: trust, applicationProtocols: [protocolName]))
+            }
+            return .tls(try TLSContext(clientTrust: trust, applicationProtocols: [protocolName]))
         } catch {
             throw UsageError("TLS cannot be used: \(error).")
         }
     }
 
     /// The server with its address: of several, the one that answers first.
-    static func target(_ query: ServerQuery, _ context: TLSContext?) throws(UsageError) -> ServerTarget {
+    static func target(_ query: ServerQuery, _ context: TLSChoice.Context?) throws(UsageError) -> ServerTarget {
         try targets(query, context).first
     }
 
     /// The servers of a name, the one that answers first in front.
     static func targets(
         _ query: ServerQuery,
-        _ context: TLSContext?
+        _ context: TLSChoice.Context?
     ) throws(UsageError) -> (first: ServerTarget, others: [ServerTarget]) {
         do throws(InstrumentError) {
             let found = try ServerTarget.find(query, tls: context)

@@ -55,12 +55,20 @@ enum RelaySetup {
             let isOwn = options.turnsPort != 0 && options.turnsPort != options.httpsPort
             return [.init(.udp, plain), .init(.tcp, plain)] + (isOwn ? [.init(.tls, secure)] : [])
         }
+        // Where UDP is listened to already, the same socket takes DTLS.
+        let datagramPorts = [0, options.turnPort] + (server.discovery.isEmpty ? [] : [options.natDiscoveryPort])
+        let datagrams =
+            datagramPorts.contains(options.dtlsPort)
+            ? []
+            : listening.addresses
+                .map { RelayConfiguration.Listener(.dtls, SocketAddress($0, port: options.dtlsPort)) }
         let second = listening.addresses.filter { ip in server.discovery.contains { $0.first.family == ip.family } }
             .map { RelayConfiguration.Listener(.udp, SocketAddress($0, port: options.natDiscoveryPort)) }
-        var configuration = RelayConfiguration(server: server, listeners: listeners + second)
+        var configuration = RelayConfiguration(server: server, listeners: listeners + datagrams + second)
         configuration.threads = options.threads ?? LoopThread.availableProcessors.count
         configuration.tls = certificates.relay
         configuration.halfOpen.proxies = options.proxies
+        if options.dtlsPort != 0 { configuration.dtls = try dtls(certificates.current) }
         return configuration
     }
 
@@ -100,6 +108,15 @@ enum RelaySetup {
 
     /// The protocol names of RFC 7443.
     static let applicationProtocols = ["stun.turn", "stun.nat-discovery"]
+
+    /// The context for STUN and TURN over DTLS.
+    static func dtls(_ identities: [Identity]) throws(UsageError) -> DTLSContext {
+        do throws(CryptoError) {
+            return try DTLSContext(serverIdentities: identities, applicationProtocols: applicationProtocols)
+        } catch {
+            throw UsageError("The certificate cannot be served: \(error).")
+        }
+    }
 
     private static func credentials(
         _ options: ServeOptions,

@@ -15,6 +15,7 @@ enum STUNCommand {
                 [
                     OptionSpecification("tcp", help: "over TCP"),
                     OptionSpecification("tls", help: "over TLS, by default on port 5349"),
+                    OptionSpecification("dtls", help: "over DTLS, by default on port 5349"),
                     OptionSpecification("count", "N", standard: "5", help: "how often to ask"),
                 ]
             ),
@@ -26,11 +27,15 @@ enum STUNCommand {
 
     static func run(_ arguments: ParsedArguments) throws(UsageError) -> Int32 {
         guard let text = arguments.operand else { throw UsageError("'stun' needs a server: floe stun HOST[:PORT].") }
-        let uri = try uri(text, isSecure: arguments.has("tls"))
+        let uri = try uri(text, isSecure: arguments.has("tls") || arguments.has("dtls"))
         guard !arguments.has("tcp") || !uri.isSecure else {
             throw UsageError("'--tcp' and TLS exclude each other: leave one out.")
         }
-        let transport: TransportProtocol = uri.isSecure ? .tls : arguments.has("tcp") ? .tcp : .udp
+        guard !arguments.has("tls") || !arguments.has("dtls") else {
+            throw UsageError("'--tls' and '--dtls' exclude each other: leave one out.")
+        }
+        let transport: TransportProtocol =
+            arguments.has("dtls") ? .dtls : uri.isSecure ? .tls : arguments.has("tcp") ? .tcp : .udp
         let context = try InstrumentOptions.context(arguments, transport, protocolName: "stun.nat-discovery")
         let target = try InstrumentOptions.target(ServerQuery(uri, over: transport), context)
         var probe = STUNProbe(target)

@@ -25,6 +25,12 @@ public enum ServeCommand {
                         help: "TURN over TLS alone (the port of HTTPS serves it too); 0 turns it off"
                     ),
                     OptionSpecification(
+                        "dtls-port",
+                        "PORT",
+                        standard: "5349",
+                        help: "TURN over DTLS, UDP; 0 turns DTLS off, on --turn-port too"
+                    ),
+                    OptionSpecification(
                         "https-port",
                         "PORT",
                         standard: "8443",

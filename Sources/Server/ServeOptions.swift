@@ -110,6 +110,8 @@ public struct ServeOptions: Sendable {
     public var turnPort: UInt16
     /// Port of TURN over TLS, 0 for none.
     public var turnsPort: UInt16
+    /// Port of TURN over DTLS (UDP), 0 for no DTLS on any port.
+    public var dtlsPort: UInt16
     /// Port of HTTPS, 0 for none.
     public var httpsPort: UInt16
     /// Port of HTTP on loopback, 0 for none.
@@ -220,6 +222,7 @@ public struct ServeOptions: Sendable {
         listen = try arguments.values("listen", address)
         turnPort = try port("turn-port", 3478, orNone: false)
         turnsPort = try port("turns-port", 5349)
+        dtlsPort = try port("dtls-port", 5349)
         httpsPort = try port("https-port", 8443)
         httpPort = try port("http-port", 8080)
         state = arguments.text("state")
@@ -294,6 +297,8 @@ public struct ServeOptions: Sendable {
             ("--https-port", options.httpsPort), ("--http-port", options.httpPort),
         ]
         if !options.natDiscovery.isEmpty { ports.append(("--nat-discovery-port", options.natDiscoveryPort)) }
+        // DTLS shares a port with anything: with TCP's services by nature, with STUN and TURN by the first byte.
+        if options.relayPorts.contains(options.dtlsPort) { ports.append(("--dtls-port", options.dtlsPort)) }
         for (index, (name, port)) in ports.enumerated() where port != 0 {
             if let (other, _) = ports[..<index].first(where: { $0.1 == port }) {
                 // TURN over TLS and HTTPS are told apart on one port.

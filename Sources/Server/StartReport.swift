@@ -21,6 +21,7 @@ struct StartReport {
         let secure = [options.turnsPort, options.httpsPort].filter { $0 != 0 }
         if let first = secure.first { ports += ", TLS \(first)" }
         if let second = secure.dropFirst().first, second != secure[0] { ports += " and \(second)" }
+        if options.dtlsPort != 0 { ports += ", DTLS \(options.dtlsPort)" }
         rows.append(("STUN and TURN", ports))
         for (index, choice) in addressing.choices.enumerated() {
             let local = choice.local == choice.external ? "" : " (local \(choice.local))"

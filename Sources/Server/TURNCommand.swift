@@ -33,7 +33,10 @@ enum TURNCommand {
             ),
             InstrumentOptions.certificate,
         ],
-        operand: ("URI", "turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT]"),
+        operand: (
+            "URI",
+            "turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT][?transport=udp|tcp]; turns with udp is DTLS"
+        ),
         notes:
             "Without a transport in the URI, TCP is tried if UDP is not answered. Exit code 0 if data came through, else 1."
     )
@@ -46,9 +49,7 @@ enum TURNCommand {
         } catch {
             throw UsageError("'\(text)' is no TURN server: \(error).")
         }
-        guard let carrier = uri.carrier else {
-            throw UsageError("'\(text)' means DTLS, which is not supported: use turns:…?transport=tcp.")
-        }
+        let carrier = uri.carrier
         let credentials = try credentials(arguments)
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")
         let targets = try InstrumentOptions.targets(ServerQuery(uri, supported: [carrier]), context)

@@ -183,7 +183,7 @@ extension TURNClient {
         }
         // Only who was authenticated by SHA-256 gets a domain (RFC 8489 §10); a longer one is none (turn 50).
         let domain = response.string(.alternateDomain).flatMap { (1...255).contains($0.utf8.count) ? $0 : nil }
-        return .redirected(to: target, domain: configuration.transport == .tls ? domain : nil)
+        return .redirected(to: target, domain: configuration.transport.isSecure ? domain : nil)
     }
 
     private mutating func succeed(

@@ -2,6 +2,9 @@ public import NetTypes
 public import STUN
 
 /// A `turn:` or `turns:` URI (RFC 7065).
+///
+/// Departure: RFC 7350 §4.6.1 refuses addresses as hosts over DTLS. Certificates may name addresses as well, and are
+/// checked for them.
 public struct TURNURI: Hashable, Sendable {
     /// Whether the scheme is `turns`.
     public let isSecure: Bool
@@ -10,26 +13,20 @@ public struct TURNURI: Hashable, Sendable {
     /// The transport that is named, `.udp` or `.tcp`; `nil` if none is.
     public let transport: TransportProtocol?
 
-    /// Makes a URI; `.tls` stands for `turns:` over TCP.
+    /// Makes a URI; `.tls` stands for `turns:` over TCP, `.dtls` for `turns:` over UDP.
     public init(_ host: URIHost, transport: TransportProtocol) {
         self.host = host
-        isSecure = transport == .tls
-        self.transport = transport == .tls ? .tcp : transport
+        isSecure = transport.isSecure
+        self.transport = transport.isStream ? .tcp : .udp
     }
 
     /// The port that is given, else 3478, or 5349 for `turns`.
     public var port: UInt16 { host.port ?? (isSecure ? 5349 : 3478) }
 
-    /// What carries the messages: UDP unless said otherwise; TLS over TCP for `turns`.
-    ///
-    /// `nil` for `turns` over UDP, which is DTLS (RFC 7350) and not supported.
-    public var carrier: TransportProtocol? {
-        switch (isSecure, transport) {
-        case (false, .udp), (false, nil): .udp
-        case (false, .tcp), (false, .tls): .tcp
-        case (true, .tcp), (true, .tls), (true, nil): .tls
-        case (true, .udp): nil
-        }
+    /// What carries the messages: UDP unless said otherwise; TLS for `turns`, or DTLS if that names UDP (RFC 7350 §4.6.1).
+    public var carrier: TransportProtocol {
+        let isStream = transport == .tcp || transport == nil && isSecure
+        return isStream ? (isSecure ? .tls : .tcp) : isSecure ? .dtls : .udp
     }
 
     /// Reads a URI; scheme and transport may be in capitals.

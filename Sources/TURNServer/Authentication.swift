@@ -71,7 +71,7 @@ extension TURNServerEngine {
             realm.elementsEqual(credentials.realmBytes.span)
         else {
             // Who has our nonce is where it says to be; otherwise the address may be a victim's.
-            let isThere = client.transport.isStream || hasCurrentNonce(nonce, client)
+            let isThere = client.transport != .udp || hasCurrentNonce(nonce, client)
             guard isThere else { return .challenge(.unauthenticated, nil) }
             if account != nil { return .challenge(.unauthenticated, .realm) }
             if hasToken { return .challenge(.unauthenticated, .token) }

@@ -18,7 +18,8 @@ struct Counters {
         .tryAlternate, .badRequest, .unauthenticated, .forbidden, .mobilityForbidden, .unknownAttribute,
         .allocationMismatch, .staleNonce,
         .addressFamilyNotSupported, .wrongCredentials, .unsupportedTransportProtocol, .peerAddressFamilyMismatch,
-        .connectionAlreadyExists, .connectionTimeoutOrFailure, .allocationQuotaReached, .insufficientCapacity,
+        .connectionAlreadyExists, .connectionTimeoutOrFailure, .allocationQuotaReached, .serverError,
+        .insufficientCapacity,
     ]
 
     mutating func countDrop(_ reason: TURNServerDrop) { drops.count(reason) }

@@ -59,7 +59,9 @@ extension TURNServerEngine {
 
     /// The shard that has the allocation of a request from a 5-tuple without one, if that is another one.
     func otherShard(forMoved request: borrowing STUNMessageView, from client: ClientTuple) -> Int? {
-        guard configuration.allowsMobility, !isForwarded else { return nil }
+        // Departure: an association of DTLS cannot be handed over, so its client moves only within its shard; the answer
+        // is otherwise 437, upon which clients allocate anew.
+        guard configuration.allowsMobility, !isForwarded, client.transport != .dtls else { return nil }
         if let owner = shardForwarded(client) { return owner }
         guard let ticket = ticket(in: request), ticket.shard != shard, ticket.shard < shared.shardCount else {
             return nil

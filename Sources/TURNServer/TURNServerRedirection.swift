@@ -29,7 +29,7 @@ extension TURNServerEngine {
         guard let own else { return false }
         let other = redirection.servers.filter { $0.family != family }.randomElement(using: &weakEntropy)
         var domain: String?
-        if case .sha256 = responder.protection, responder.client.transport == .tls { domain = redirection.domain }
+        if case .sha256 = responder.protection, responder.client.transport.isSecure { domain = redirection.domain }
         fail(responder, .tryAlternate) { builder, output in
             builder.append(.alternateServer, own, into: &output)
             if let other { builder.append(.alternateServer, other, into: &output) }

@@ -177,6 +177,15 @@ public struct DatagramReceiveBatch: ~Copyable {
         return unsafe _overrideLifetime(Span(_unsafeElements: bytes), borrowing: self)
     }
 
+    /// Bytes of a packet, counted from the packet's beginning; the range must lie within it.
+    @_lifetime(borrow self)
+    public func bytes(_ range: Range<Int>, of index: Int) -> Span<UInt8> {
+        let start = offset(of: range, in: index)
+        // In bounds of the memory, which lives as long as the batch.
+        let bytes = unsafe UnsafeBufferPointer(rebasing: memory[start..<start + range.count])
+        return unsafe _overrideLifetime(Span(_unsafeElements: bytes), borrowing: self)
+    }
+
     /// A datagram with its headroom and tailroom, to be changed in place.
     @_lifetime(&self)
     public mutating func packet(at index: Int) -> MutableSpan<UInt8> {

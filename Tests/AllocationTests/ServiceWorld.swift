@@ -1,5 +1,7 @@
 import Bytes
+import Crypto
 import Diagnostics
+import EventLoop
 import NetTypes
 import Relay
 import STUN
@@ -7,12 +9,13 @@ import TURN
 import TURNServer
 import Transport
 
-/// A relay service with one thread, a client and a peer, on the loopback interface.
+/// A relay service with one thread, a client and a peer, on the loopback interface; the client speaks UDP or DTLS.
 struct ServiceWorld: ~Copyable {
     private let service: RelayService
     private let listener: SocketAddress
     private let user: LongTermCredentials
     private var ends: Ends
+    private let secure: SecureEnd?
 
     private struct Ends: ~Copyable {
         var client: DatagramEnd
@@ -26,7 +29,7 @@ struct ServiceWorld: ~Copyable {
     }
 
     /// Starts the service.
-    init() throws {
+    init(isSecure: Bool = false) throws {
         let ends = try Ends()
         // A port that was free a moment ago.
         let listener = try DatagramEnd().address
@@ -39,13 +42,24 @@ struct ServiceWorld: ~Copyable {
             relayAddresses: [relay],
             gate: gate
         )
-        service = try RelayService(
-            RelayConfiguration(server: server, listeners: [.init(.udp, listener)]),
-            logger: .silent
-        )
+        var configuration = RelayConfiguration(server: server, listeners: [.init(.udp, listener)])
+        if isSecure {
+            let identity = try Identity.selfSigned(
+                commonName: "localhost",
+                dnsNames: ["localhost"],
+                validForDays: 2,
+                notBefore: Int64(WallClock.unixSeconds()) - 3600
+            )
+            configuration.dtls = try DTLSContext(serverIdentities: [identity])
+        }
+        let service = try RelayService(configuration, logger: .silent)
+        let secure = isSecure ? try SecureEnd(to: listener) : nil
+        try secure?.connect()
         self.listener = listener
         self.user = user
         self.ends = ends
+        self.service = service
+        self.secure = secure
     }
 
     deinit {
@@ -60,9 +74,9 @@ struct ServiceWorld: ~Copyable {
         let bunch = 16
         try allocate()
         let blocks = try blocksPerOperation(400) { _ in
-            ends.client.send(message, count: bunch, to: listener)
+            if secure?.send(message, count: bunch) == nil { ends.client.send(message, count: bunch, to: listener) }
             ends.peer.sendBack(try ends.peer.receive(atLeast: bunch))
-            _ = try ends.client.receive(atLeast: bunch)
+            if try secure?.receive(atLeast: bunch) == nil { _ = try ends.client.receive(atLeast: bunch) }
         }
         return blocks / Double(2 * bunch)
     }
@@ -104,8 +118,69 @@ struct ServiceWorld: ~Copyable {
     ) throws -> STUNMessage {
         let transaction = TransactionID(high: 0, low: 0)
         let request = STUNMessage(STUNMessageType(method, .request), transaction, attributes: attributes)
-        ends.client.send(try request.encoded(protectedBy: protection), to: listener)
+        let bytes = try request.encoded(protectedBy: protection)
+        if secure?.send(bytes, count: 1) != nil {
+            let response = try secure?.receive(atLeast: 1) ?? []
+            return try STUNMessage(decoding: response.span)
+        }
+        ends.client.send(bytes, to: listener)
         _ = try ends.client.receive(atLeast: 1)
         return try STUNMessage(decoding: ends.client.packets.payload(of: 0))
+    }
+}
+
+/// A client's DTLS association on the loopback interface.
+final class SecureEnd {
+    private var connection: DTLSConnection
+    private let poller: Poller
+    private var events = PollEvents(capacity: 4)
+    private var last: [UInt8] = []
+
+    /// Begins a handshake.
+    init(to server: SocketAddress) throws {
+        let session = DTLSSession(
+            client: try DTLSContext(clientTrust: .anything),
+            serverName: "localhost",
+            at: MonotonicClock.now()
+        )
+        let socket = try UDPSocket(boundTo: SocketAddress(.loopback(.ipv4), port: 0))
+        connection = DTLSConnection(socket, to: server, session: session)
+        poller = try Poller()
+        try poller.add(connection.descriptor, token: 1, interest: .read)
+        last.reserveCapacity(2048)
+    }
+
+    /// Completes the handshake.
+    func connect() throws {
+        let deadline = MonotonicClock.now() + .seconds(5)
+        while !connection.isEstablished {
+            guard MonotonicClock.now() < deadline else { throw SetupError("No handshake within five seconds.") }
+            try poller.wait(until: min(deadline, connection.nextTimeout ?? deadline), into: &events)
+            connection.receive(at: MonotonicClock.now()) { _ in }
+            connection.handleTimeout(at: MonotonicClock.now())
+        }
+    }
+
+    func send(_ message: [UInt8], count: Int) {
+        for _ in 0..<count { _ = connection.send(message.span) }
+    }
+
+    /// Receives until so many messages have come, and returns the last.
+    func receive(atLeast count: Int) throws -> [UInt8] {
+        let deadline = MonotonicClock.now() + .seconds(2)
+        var received = 0
+        var last = self.last
+        self.last = []
+        defer { self.last = last }
+        while received < count {
+            try poller.wait(until: deadline, into: &events)
+            connection.receive(at: MonotonicClock.now()) { message in
+                received += 1
+                last.removeAll(keepingCapacity: true)
+                for index in message.indices { last.append(message[index]) }
+            }
+            if MonotonicClock.now() > deadline { throw SetupError("Only \(received) of \(count) messages came.") }
+        }
+        return last
     }
 }

@@ -5,7 +5,7 @@ import Testing
 
 /// The suite against the relay of this package, in this process, over real sockets of the loopback.
 @Suite(.serialized) struct OwnServerTests {
-    @Test func `Floe keeps every rule over UDP, TCP and TLS, and none is blocked`() throws {
+    @Test func `Floe keeps every rule over UDP, TCP, TLS and DTLS, and none is blocked`() throws {
         let relay = try TestRelay()
         let report = ConformanceSuite(relay.target).run()
         for result in report.results where result.verdict == .fail || result.verdict == .blocked {
@@ -25,7 +25,7 @@ import Testing
         let report = suite.run()
         #expect(report.results.filter { $0.rule.number == 42 }.allSatisfy { $0.verdict == .pass })
         #expect(report.results.filter { $0.rule.number != 42 }.allSatisfy { $0.verdict == .notApplicable })
-        #expect(report.count(.pass) == 3)
+        #expect(report.count(.pass) == 4)
     }
 
     @Test func `a second user is asked for where one is needed`() throws {
@@ -58,6 +58,7 @@ import Testing
         let relay = try TestRelay()
         var target = relay.target
         target.tlsAddress = nil
+        target.dtlsAddress = nil
         var suite = ConformanceSuite(target)
         suite.only = [33, 93]
         let report = suite.run()

@@ -31,13 +31,15 @@ final class TestRelay {
             notBefore: Int64(WallClock.unixSeconds()) - 60
         )
         let tls = try TLSContext(serverIdentities: [identity])
+        let dtls = try DTLSContext(serverIdentities: [identity])
         var attempt = 0
         while true {
             let base = UInt32.random(in: 0x7F10_0000...0x7FEF_FF00) & ~0xFF
             let (ip, port) = (IPAddress(ipv4: base + 1), UInt16.random(in: 20_000...29_999))
             let peers = [IPAddress(ipv4: base + 2), IPAddress(ipv4: base + 3)]
             do {
-                let configuration = try Self.configuration(ip, port, peers, tls, hasSecret: hasSecret)
+                var configuration = try Self.configuration(ip, port, peers, tls, hasSecret: hasSecret)
+                configuration.dtls = dtls
                 service = try RelayService(configuration, logger: .silent)
             } catch {
                 attempt += 1
@@ -50,6 +52,7 @@ final class TestRelay {
                 peerAddresses: peers
             )
             target.tlsAddress = SocketAddress(ip, port: port + 1)
+            target.dtlsAddress = SocketAddress(ip, port: port + 1)
             target.otherAccount = Self.other
             target.secret = hasSecret ? Self.secret : nil
             target.realm = Self.realm
@@ -93,7 +96,7 @@ final class TestRelay {
             server: server,
             listeners: [
                 .init(.udp, SocketAddress(ip, port: port)), .init(.tcp, SocketAddress(ip, port: port)),
-                .init(.tls, SocketAddress(ip, port: port + 1)),
+                .init(.tls, SocketAddress(ip, port: port + 1)), .init(.dtls, SocketAddress(ip, port: port + 1)),
             ]
         )
         configuration.tls = TLSContextHolder(tls)

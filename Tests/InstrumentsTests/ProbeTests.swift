@@ -17,6 +17,7 @@ private final class LoopbackRelay {
     let plain: SocketAddress
     let secure: SocketAddress
     let tls: TLSContext
+    let dtls: DTLSContext
     private let service: RelayService
 
     init(_ change: (inout TURNServerConfiguration) -> Void = { _ in }) throws {
@@ -41,6 +42,11 @@ private final class LoopbackRelay {
             clientTrust: .roots(pem: identity.certificatePEM),
             applicationProtocols: ["stun.turn"]
         )
+        let serverDTLS = try DTLSContext(serverIdentities: [identity], applicationProtocols: ["stun.turn"])
+        dtls = try DTLSContext(
+            clientTrust: .roots(pem: identity.certificatePEM),
+            applicationProtocols: ["stun.turn"]
+        )
         // A port that is free now may be taken when it is to be used: another pair will do.
         var attempts = 0
         while true {
@@ -48,9 +54,10 @@ private final class LoopbackRelay {
             let secure = SocketAddress(ip, port: try Self.freePort())
             var configuration = RelayConfiguration(
                 server: server,
-                listeners: [.init(.udp, plain), .init(.tcp, plain), .init(.tls, secure)]
+                listeners: [.init(.udp, plain), .init(.tcp, plain), .init(.tls, secure), .init(.dtls, secure)]
             )
             configuration.tls = TLSContextHolder(serverTLS)
+            configuration.dtls = serverDTLS
             do {
                 service = try RelayService(configuration, logger: .silent)
                 self.plain = plain
@@ -68,8 +75,11 @@ private final class LoopbackRelay {
     }
 
     func target(_ transport: TransportProtocol) -> ServerTarget {
-        let choice = transport == .tls ? TLSChoice(tls, serverName: "localhost") : nil
-        return ServerTarget(transport == .tls ? secure : plain, transport, tls: choice)
+        switch transport {
+        case .udp, .tcp: ServerTarget(plain, transport)
+        case .tls: ServerTarget(secure, transport, tls: TLSChoice(.tls(tls), serverName: "localhost"))
+        case .dtls: ServerTarget(secure, transport, tls: TLSChoice(.dtls(dtls), serverName: "localhost"))
+        }
     }
 
     private static func freePort() throws -> UInt16 {
@@ -141,7 +151,7 @@ private final class LoopbackRelay {
     @Test func `turn 22: a certificate that is not trusted ends the connection before a word is said`() throws {
         let relay = try LoopbackRelay()
         var target = relay.target(.tls)
-        target.tls = TLSChoice(try TLSContext(clientTrust: .system), serverName: "localhost")
+        target.tls = TLSChoice(.tls(try TLSContext(clientTrust: .system)), serverName: "localhost")
         let report = try STUNProbe(target).run()
         #expect(report.answers.isEmpty)
         #expect(report.failures == [.transaction(.transportFailed)])

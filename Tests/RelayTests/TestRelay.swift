@@ -29,6 +29,7 @@ final class TestRelay {
         static let udp = Path(transport: .udp, family: .ipv4)
         static let tcp = Path(transport: .tcp, family: .ipv4)
         static let tls = Path(transport: .tls, family: .ipv4)
+        static let dtls = Path(transport: .dtls, family: .ipv4)
     }
 
     let service: RelayService
@@ -75,12 +76,13 @@ final class TestRelay {
         for family in AddressFamily.allCases {
             let plain = SocketAddress(.loopback(family), port: ports[0])
             let secure = SocketAddress(.loopback(family), port: ports[1])
-            listeners += [.init(.udp, plain), .init(.tcp, plain), .init(.tls, secure)]
+            listeners += [.init(.udp, plain), .init(.tcp, plain), .init(.tls, secure), .init(.dtls, secure)]
         }
         var configuration = RelayConfiguration(server: server, listeners: listeners)
         configuration.tls = TLSContextHolder(
             try TLSContext(serverIdentities: [identity], applicationProtocols: ["stun.turn"])
         )
+        configuration.dtls = try DTLSContext(serverIdentities: [identity], applicationProtocols: ["stun.turn"])
         return configuration
     }
 
@@ -106,9 +108,20 @@ final class TestRelay {
     }
 
     func client(_ path: Path = .udp, user: String = "alice", password: String? = nil) throws -> RelayClient {
-        let wire: any Wire =
-            path.transport == .udp ? try DatagramWire(to: address(path)) : StreamWire(try stream(path))
-        return try RelayClient(wire, user: user, password: password)
+        try RelayClient(wire(path), user: user, password: password)
+    }
+
+    private func wire(_ path: Path) throws -> any Wire {
+        switch path.transport {
+        case .udp: return try DatagramWire(to: address(path))
+        case .tcp, .tls: return StreamWire(try stream(path))
+        case .dtls:
+            let context = try DTLSContext(
+                clientTrust: .roots(pem: identity.certificatePEM),
+                applicationProtocols: ["stun.turn"]
+            )
+            return try SecureWire(to: address(path), context)
+        }
     }
 
     /// Whether the counter of streams dropped before their first byte reaches `count`.

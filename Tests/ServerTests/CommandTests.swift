@@ -181,13 +181,33 @@ struct CommandResult {
         for (name, port) in zip(names, free) where ports[name] == nil { ports[name] = port }
         var words = ["serve", "--listen", "127.0.0.1", "--relay-ip", "127.0.0.1", "--state", folder.path]
         // Ports of this test may lie anywhere but where relays are.
-        words += ["--relay-ports", "1024-1100"]
+        words += ["--relay-ports", "1024-1100", "--dtls-port", "0"]
         for (name, port) in ports { words += [name, "\(port)"] }
         let result = try await CommandResult(words)
         #expect(result.status == 2)
         #expect(result.errors.contains("stop the other program, or choose another with \(option)."))
         #expect(result.errors.contains("\(taken.localAddress.port)"))
         #expect(result.output.isEmpty)
+    }
+
+    @Test func `a port for DTLS that is taken is told from that for TLS`() async throws {
+        let folder = try TemporaryFolder()
+        let taken = try UDPSocket(boundTo: SocketAddress(.loopback(.ipv4), port: 0))
+        let port = "\(taken.localAddress.port)"
+        let result = try await CommandResult([
+            "serve", "--listen", "127.0.0.1", "--relay-ip", "127.0.0.1", "--state", folder.path, "--relay-ports",
+            "1024-1100", "--turn-port", "\(try withFreePorts(1) { $0[0] })", "--turns-port", port, "--dtls-port", port,
+            "--https-port", "0", "--http-port", "0",
+        ])
+        #expect(result.status == 2)
+        #expect(result.errors.contains("stop the other program, or choose another with --dtls-port."))
+    }
+
+    @Test func `over TLS, over DTLS and over TCP exclude each other`() async throws {
+        for words in [["--tls", "--dtls"], ["--tcp", "--dtls"], ["--tcp", "--tls"]] {
+            let result = try await CommandResult(["stun", "192.0.2.1"] + words)
+            #expect(result.status == 2 && result.errors.contains("exclude each other"))
+        }
     }
 
     @Test func `a state that cannot be used stops the start`() async throws {

@@ -15,6 +15,7 @@ import Testing
         #expect(
             [options.turnPort, options.turnsPort, options.httpsPort, options.httpPort] == [3478, 5349, 8443, 8080]
         )
+        #expect(options.dtlsPort == 5349)
         #expect(options.relayPorts == 49152...65535)
         #expect(
             options.allowedPeers.isEmpty && options.users.isEmpty && options.apiKeys.isEmpty && options.origins.isEmpty
@@ -156,5 +157,10 @@ import Testing
         #expect(throws: UsageError(sentence)) {
             try ServeOptions(ParsedArguments(words, for: ServeCommand.specification))
         }
+    }
+
+    @Test func `DTLS may have the port of STUN and TURN, or of a service over TCP, but none to relay from`() throws {
+        for port in ["3478", "5349", "8443", "0"] { #expect(try options("--dtls-port", port).dtlsPort == UInt16(port)) }
+        #expect(throws: UsageError.self) { try options("--dtls-port", "50000") }
     }
 }

@@ -47,7 +47,7 @@ import Testing
                   Call page       https://198.51.100.5:8443/    from other machines (the browser asks about the certificate)
                                   https://[2001:db8::5]:8443/
                                   http://localhost:8080/        on this machine
-                  STUN and TURN   UDP and TCP 3478, TLS 5349 and 8443
+                  STUN and TURN   UDP and TCP 3478, TLS 5349 and 8443, DTLS 5349
                   Relays from     198.51.100.5, found on eth0, where the default route leads, UDP ports 49152-65535
                                   2001:db8::5, found on eth0, where the default route leads
                   Certificate     SHA-256 \(identity.fingerprintSHA256)
@@ -60,7 +60,7 @@ import Testing
     }
 
     @Test func `what is turned off is not in it`() throws {
-        let text = try report(["--https-port", "0", "--turns-port", "0"])
+        let text = try report(["--https-port", "0", "--turns-port", "0", "--dtls-port", "0"])
         #expect(!text.contains("https://") && !text.contains("TLS"))
         #expect(text.contains("  Call page       http://localhost:8080/   on this machine\n"))
         #expect(text.contains("  STUN and TURN   UDP and TCP 3478\n"))

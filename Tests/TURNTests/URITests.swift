@@ -13,15 +13,15 @@ struct URITests {
             ("turns:example.org:443?transport=tcp", "example.org", 443, .tls),
             ("TURN:192.0.2.1?TRANSPORT=TCP", "192.0.2.1", 3478, .tcp),
             ("turn:[2001:db8::1]", "2001:db8::1", 3478, .udp), ("turns:[2001:db8::1]:444", "2001:db8::1", 444, .tls),
-            ("turns:example.org?transport=udp", "example.org", 5349, nil),
+            ("turns:example.org?transport=udp", "example.org", 5349, .dtls),
             ("turn:my_host.local:1", "my_host.local", 1, .udp),
-        ] as [(String, String, UInt16, TransportProtocol?)]
+        ] as [(String, String, UInt16, TransportProtocol)]
     )
     func `a turn URI gives host, port and carrier (turn 197, 200)`(
         text: String,
         host: String,
         port: UInt16,
-        carrier: TransportProtocol?
+        carrier: TransportProtocol
     ) throws {
         let uri = try TURNURI(text)
         #expect(uri.host.name == host)
