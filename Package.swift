@@ -53,6 +53,7 @@ let engines: [Target] = [
     module("STUN", ["Bytes", "NetTypes", "Diagnostics", "Crypto"]),
     module("TURN", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN"]),
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
+    module("ICE", ["Bytes", "NetTypes", "Crypto", "STUN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
     system("CWslay", apt: "libwslay-dev"),
@@ -144,6 +145,7 @@ let testing: [Target] = [
         "TURNServerTests",
         ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
     ),
+    tests("ICETests", ["ICE", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
     tests("WebSocketTests", ["WebSocket", "HTTP", "Bytes", "NetTypes", "Crypto", "TestSupport"]),
     tests("SignalingTests", ["Signaling", "SignalingMessages", "Diagnostics", "NetTypes", "Bytes", "TestSupport"]),

@@ -1,0 +1,318 @@
+import Bytes
+import NetTypes
+import STUN
+
+/// Which pair is checked when (RFC 8445 §6.1.2.6, §6.1.4; RFC 8838 §12).
+extension ICEAgent {
+    /// Whether two pairs are of one foundation: what works for one is likely to work for the other.
+    func isSameFoundation(_ one: Int, _ other: Int) -> Bool {
+        guard pairs[one].generation == pairs[other].generation else { return false }
+        return locals[Int(pairs[one].local)].foundation == locals[Int(pairs[other].local)].foundation
+            && remotes[Int(pairs[one].remote)].foundation == remotes[Int(pairs[other].remote)].foundation
+    }
+
+    /// Finds the state of a pair that has just come in (RFC 8838 §12; ice 101).
+    ///
+    /// Before the first check, `settleFirstStates` does it for all pairs at once.
+    mutating func settleNewPair(_ index: Int) {
+        guard hasStarted else {
+            hasWaiting = true
+            return
+        }
+        var isTopmost = true
+        for other in pairs.indices where other != index && pairs[other].state != .removed {
+            guard isSameFoundation(other, index) else { continue }
+            if pairs[other].flags.contains(.foundationStarted) { pairs[index].flags.insert(.foundationStarted) }
+            if pairs[other].state == .succeeded {
+                setState(index, .waiting)
+                return
+            }
+            if isBefore(other, index), pairs[other].state.isUnfinished || pairs[other].state == .failed {
+                isTopmost = false
+            }
+        }
+        if isTopmost { setState(index, .waiting) }
+    }
+
+    /// One pair of each foundation waits: the lowest component, then the highest priority (ice 34).
+    private mutating func settleFirstStates() {
+        hasStarted = true
+        for index in pairs.indices where pairs[index].state == .frozen {
+            var isFirst = true
+            for other in pairs.indices
+            where other != index && isSameFoundation(other, index)
+                && (pairs[other].state == .waiting || pairs[other].state == .inProgress
+                    || pairs[other].state == .frozen && isBefore(other, index))
+            {
+                isFirst = false
+                break
+            }
+            if isFirst { setState(index, .waiting) }
+        }
+    }
+
+    private func isBefore(_ one: Int, _ other: Int) -> Bool {
+        pairs[one].component == pairs[other].component
+            ? pairs[one].priority > pairs[other].priority
+            : pairs[one].component < pairs[other].component
+    }
+
+    /// The pair whose ordinary check is next (ice 37): the best of those that wait, else of foundations at rest.
+    mutating func nextOrdinary() -> Int? {
+        if !hasStarted { settleFirstStates() }
+        if let best = bestWaiting() { return best }
+        // Foundations of which no pair waits or is in progress give their next pair.
+        var found = false
+        for index in pairs.indices where pairs[index].state == .frozen {
+            var isFirst = true
+            for other in pairs.indices where other != index && isSameFoundation(other, index) {
+                let state = pairs[other].state
+                if state == .waiting || state == .inProgress || state == .frozen && isBefore(other, index) {
+                    isFirst = false
+                    break
+                }
+            }
+            if isFirst {
+                setState(index, .waiting)
+                found = true
+            }
+        }
+        return found ? bestWaiting() : nil
+    }
+
+    private func bestWaiting() -> Int? {
+        var best: Int?
+        for index in pairs.indices
+        where pairs[index].state == .waiting && !pairs[index].flags.contains(.triggered) {
+            if let other = best {
+                let (one, two) = (pairs[index], pairs[other])
+                let isBetter =
+                    one.priority == two.priority ? one.component < two.component : one.priority > two.priority
+                if isBetter { best = index }
+            } else {
+                best = index
+            }
+        }
+        return best
+    }
+
+    /// Every frozen pair of that foundation may be checked now (ice 54).
+    mutating func unfreeze(like index: Int) {
+        for other in pairs.indices where pairs[other].state == .frozen && isSameFoundation(other, index) {
+            setState(other, .waiting)
+        }
+    }
+
+    /// Puts a pair into the triggered-check queue (RFC 8445 §6.1.4.1).
+    mutating func enqueue(_ index: Int) {
+        guard !pairs[index].flags.contains(.triggered) else { return }
+        guard triggered.append(pairs[index].token(index)) else { return }
+        pairs[index].flags.insert(.triggered)
+    }
+
+    /// Notes that a check of the foundation was sent; the first one of each may leave at the pacer's speed.
+    private mutating func markFoundation(_ index: Int) {
+        guard !pairs[index].flags.contains(.foundationStarted) else { return }
+        burstCount += 1
+        for other in pairs.indices where isSameFoundation(other, index) {
+            pairs[other].flags.insert(.foundationStarted)
+        }
+    }
+
+    // MARK: Sending
+
+    /// Takes the next ordinary check, if it is time for one.
+    mutating func takeOrdinary(at now: Instant, pacer: inout CheckPacer) -> Int? {
+        while hasWaiting, canCheck, now >= checkSlot {
+            guard let index = nextOrdinary() else {
+                // Nothing waits: the slot is not used up (ice 38, 93).
+                hasWaiting = false
+                return nil
+            }
+            if prepareConnection(index, at: now) { continue }
+            guard pacer.take(at: now) else {
+                checkSlot = pacer.next
+                return nil
+            }
+            markFoundation(index)
+            planNextCheck(at: now, interval: pacer.interval)
+            return index
+        }
+        return nil
+    }
+
+    /// The next ordinary check comes after Ta, or after the pacer's interval if it is the first of its foundation.
+    ///
+    /// Departure: RFC 8445 §6.1.4.2 sends one check per Ta from the beginning. One check per foundation, at most
+    /// `burstLimit`, shows at 5 ms each which kinds of pairs work; the global limit of §14.2 holds.
+    private mutating func planNextCheck(at now: Instant, interval: TimeSpan) {
+        var isFirstOfFoundation = false
+        for index in pairs.indices where pairs[index].state == .waiting {
+            if !pairs[index].flags.contains(.foundationStarted) {
+                isFirstOfFoundation = true
+                break
+            }
+        }
+        let step = isFirstOfFoundation && burstCount < configuration.burstLimit ? interval : pacing
+        checkSlot = now + max(step, .milliseconds(1))
+    }
+
+    /// Takes the next triggered check: those leave at once (ice 36, 37).
+    mutating func takeTriggered(at now: Instant, pacer: inout CheckPacer) -> Int? {
+        while !triggered.isEmpty, canCheck {
+            guard now >= pacer.nextUrgent else {
+                urgentSlot = pacer.nextUrgent
+                return nil
+            }
+            guard let token = triggered.popFirst() else { return nil }
+            guard let index = pairIndex(token) else { continue }
+            pairs[index].flags.remove(.triggered)
+            guard pairs[index].state == .waiting || pairs[index].flags.contains(.nominating) else { continue }
+            guard pairs[index].generation == generations[generations.count - 1].number else { continue }
+            if prepareConnection(index, at: now) { continue }
+            guard pacer.takeUrgent(at: now) else { continue }
+            markFoundation(index)
+            return index
+        }
+        return nil
+    }
+
+    /// Begins a check of the pair and returns its transaction.
+    mutating func beginCheck(_ index: Int, at now: Instant) -> Transaction {
+        let isFresh = pairs[index].state == .inProgress
+        let nominates = role == .controlling && pairs[index].flags.contains(.nominating)
+        setState(index, .inProgress)
+        var transaction = draw(.check, for: index, at: now)
+        transaction.usesCandidate = nominates
+        if nominates, allowsRenomination { transaction.nomination = pairs[index].nomination }
+        remember(transaction)
+        if !isFresh {
+            pairs[index].firstSent = now
+            pairs[index].freshChecks = 0
+        }
+        pairs[index].flags.remove(.stale)
+        pairs[index].transaction = transaction.high
+        pairs[index].attempts = 1
+        // The number of checks to come counts once, not squared as §14.3 suggests, which it permits: at 100 pairs the
+        // formula gives minutes.
+        let load = UInt64(max(1, unfinishedCount)) * pacing.milliseconds
+        let timeout = max(configuration.retransmission.initialTimeout.milliseconds, min(load, 5000))
+        pairs[index].timeoutMilliseconds = UInt32(timeout)
+        planRetransmission(index, at: now)
+        return transaction
+    }
+
+    /// Draws an identifier whose place in the table is free.
+    mutating func draw(_ kind: Transaction.Kind, for index: Int, at now: Instant) -> Transaction {
+        var high: UInt64 = 0
+        for attempt in 1...64 {
+            high = entropy.next()
+            if high != 0, transactions.isFree(transactions.place(of: high), at: now, lifetime: answerLifetime) { break }
+            if attempt % 8 == 0, !transactions.grow() { break }
+        }
+        var transaction = Transaction()
+        transaction.high = high
+        transaction.low = tag.identifier(high: high, randomLow: UInt32(truncatingIfNeeded: entropy.next())).low
+        transaction.pair = pairs[index].token(index)
+        transaction.sentAt = now
+        transaction.kind = kind
+        transaction.role = role
+        transaction.isLive = true
+        return transaction
+    }
+
+    mutating func remember(_ transaction: Transaction) {
+        transactions[transactions.place(of: transaction.high)] = transaction
+    }
+
+    /// How long an answer is still welcome.
+    var answerLifetime: TimeSpan { max(configuration.retransmission.reliableTimeout, configuration.consentLifetime) }
+
+    /// When the running request is to be sent again, or a fresh one instead.
+    ///
+    /// Departure: RFC 8489 §6.2.1 only repeats a request, after 500 ms at least. Once the path's round-trip time is known,
+    /// a lost check is followed by a new one, a transaction of its own, after 2.5 and 5 of them; the old one's answer
+    /// still counts. Requests are repeated as the text says.
+    mutating func planRetransmission(_ index: Int, at now: Instant) {
+        let policy = configuration.retransmission
+        let pair = pairs[index]
+        if pair.isStream {
+            pairs[index].retransmitAt = pair.firstSent + policy.reliableTimeout
+        } else {
+            let timeout = TimeSpan.milliseconds(UInt64(pair.timeoutMilliseconds))
+            let attempts = Int(pair.attempts)
+            let wait =
+                attempts >= policy.requestCount
+                ? timeout * policy.lastWaitFactor : timeout * (1 &<< UInt64(min(max(attempts, 1) - 1, 16)))
+            pairs[index].retransmitAt = now + wait
+            let sample = pair.roundTrip != 0 ? pair.roundTrip : roundTrip
+            if attempts == 1, pair.freshChecks < 2, sample != 0 {
+                let span = max(UInt64(sample) * 5 / 2, 20_000) * (pair.freshChecks == 0 ? 1 : 2)
+                pairs[index].retransmitAt = min(pairs[index].retransmitAt, now + .microseconds(span))
+            }
+        }
+        pairs[index].lastSent = now
+        reschedule(index)
+    }
+
+    /// What is to be done when the running request's timer has fired.
+    mutating func retransmitOrFail(_ index: Int, at now: Instant) {
+        let policy = configuration.retransmission
+        let pair = pairs[index]
+        if pair.isStream {
+            failPair(index, at: now)
+        } else if pair.flags.contains(.stale) {
+            _ = errands.append(Errand(pair: pair.token(index), kind: .fresh))
+        } else if pair.attempts == 1, pair.freshChecks < 2,
+            now < pair.lastSent + .milliseconds(UInt64(pair.timeoutMilliseconds))
+        {
+            pairs[index].freshChecks += 1
+            _ = errands.append(Errand(pair: pair.token(index), kind: .fresh))
+        } else if Int(pair.attempts) >= policy.requestCount {
+            failPair(index, at: now)
+            return
+        } else {
+            pairs[index].attempts += 1
+            _ = errands.append(Errand(pair: pair.token(index), kind: .retransmit))
+        }
+        // The errand sets the timer when it is done.
+        pairs[index].retransmitAt = .distantFuture
+    }
+
+    /// The first answer of all has come: checks that are under way need not wait for 500 ms any more.
+    mutating func hastenChecks(at now: Instant) {
+        for index in pairs.indices
+        where pairs[index].state == .inProgress && pairs[index].transaction != 0 && pairs[index].attempts == 1
+            && !pairs[index].isStream && pairs[index].freshChecks == 0
+        {
+            let span = max(UInt64(roundTrip) * 5 / 2, 20_000)
+            let due = max(pairs[index].lastSent + .microseconds(span), now)
+            guard due < pairs[index].retransmitAt, pairs[index].retransmitAt != .distantFuture else { continue }
+            pairs[index].retransmitAt = due
+            reschedule(index)
+        }
+    }
+
+    /// A check has found nothing (ice 50, 55).
+    mutating func failPair(_ index: Int, at now: Instant) {
+        guard pairs[index].state != .removed else { return }
+        let wasNominating = pairs[index].flags.contains(.nominating)
+        pairs[index].transaction = 0
+        pairs[index].retransmitAt = .distantFuture
+        if pairs[index].flags.contains(.valid), !wasNominating {
+            // It has carried, so that it is consent that ends it.
+            setState(index, .succeeded)
+        } else {
+            setState(index, .failed)
+            // Departure: RFC 8445 §7.2.5.3.4 fails the whole checklist when a nomination fails; another valid pair is
+            // nominated instead, as long as there is one.
+            pairs[index].flags.subtract([.valid, .nominating, .nominateOnSuccess])
+        }
+        reschedule(index)
+        // Pairs of its foundation may be worth a check of their own (ice 37).
+        hasWaiting = true
+        updatePath(Int(pairs[index].component) - 1, at: now)
+        review(at: now)
+        evaluate(at: now)
+    }
+}
