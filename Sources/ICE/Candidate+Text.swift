@@ -155,8 +155,8 @@ extension Candidate {
                 extensions.append(CandidateExtension(name: name, value: value))
             }
         }
-        // A host candidate has no related address (ice 110); one that is there all the same is not believed.
-        if type != .host, let relatedIP { related = SocketAddress(relatedIP, port: relatedPort ?? 9) }
+        // A host candidate has no related address (ice 110), and zeros stand for one that is hidden.
+        if type != .host, let relatedIP, !relatedIP.isUnspecified { related = SocketAddress(relatedIP, port: relatedPort ?? 9) }
     }
 
     /// `candidate:…` without `a=` in front.

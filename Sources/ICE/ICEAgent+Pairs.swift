@@ -66,6 +66,10 @@ extension ICEAgent {
             places.insert(index, hash: hash(pair.base, pair.remoteAddress))
         }
         if base != nil { pairs[index].flags.formUnion([.hasConnection, .connecting]) }
+        // The request for the permission is on its way before the check is, so that the check need not wait for the answer.
+        if locals[local].type == .relayed {
+            emit(.permissionNeeded(base: pair.base, peer: pair.remoteAddress))
+        }
         settleNewPair(index)
         return index
     }

@@ -83,10 +83,6 @@ struct PairFlags: OptionSet {
     static let hasConnection = PairFlags(rawValue: 1 << 11)
     /// Its running request was made under a role or tiebreaker that is over.
     static let stale = PairFlags(rawValue: 1 << 12)
-    /// A permission was asked for.
-    static let permitted = PairFlags(rawValue: 1 << 13)
-    /// Its nomination was sent with an outdated value, or is to be sent again.
-    static let renominate = PairFlags(rawValue: 1 << 14)
 }
 
 /// A candidate pair: one per base and remote address, since reflexive candidates check as their base (ice 32).

@@ -211,7 +211,10 @@ struct TestNetwork: ~Copyable {
         guard let place = list.firstIndex(where: { $0.base == base }) else { return }
         guard !drops(side, list[place].address, destination, bytes) else { return }
         guard loss == 0 || Double(entropy.next() % 10_000) / 10_000 >= loss else { return }
-        let source = side == 0 ? outer(&sockets.0[place], destination) : outer(&sockets.1[place], destination)
+        let source =
+            side == 0
+            ? Self.outer(&sockets.0[place], destination, &nextPort)
+            : Self.outer(&sockets.1[place], destination, &nextPort)
         order += 1
         let packet = Packet(
             due: now + delay,
@@ -226,7 +229,11 @@ struct TestNetwork: ~Copyable {
         queue.insert(packet, at: index)
     }
 
-    private mutating func outer(_ socket: inout Socket, _ destination: SocketAddress) -> SocketAddress {
+    private static func outer(
+        _ socket: inout Socket,
+        _ destination: SocketAddress,
+        _ nextPort: inout UInt16
+    ) -> SocketAddress {
         socket.sentTo.insert(destination)
         switch socket.nat {
         case .open: return socket.address
