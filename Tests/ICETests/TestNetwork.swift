@@ -51,6 +51,8 @@ struct TestNetwork: ~Copyable {
     var now = Instant.zero + .seconds(1000)
     var delay = TimeSpan.milliseconds(20)
     var loss = 0.0
+    /// What is added to the delay of packets from, or to, an address.
+    var slow: (SocketAddress) -> TimeSpan = { _ in .zero }
     /// What is not carried: the side that sends, and its bytes.
     var drops: (Int, SocketAddress, SocketAddress, [UInt8]) -> Bool = { _, _, _, _ in false }
     var events: ([ICEEvent], [ICEEvent]) = ([], [])
@@ -217,7 +219,7 @@ struct TestNetwork: ~Copyable {
             : Self.outer(&sockets.1[place], destination, &nextPort)
         order += 1
         let packet = Packet(
-            due: now + delay,
+            due: now + delay + slow(list[place].address) + slow(destination),
             order: order,
             side: side,
             source: source,
