@@ -81,6 +81,11 @@ extension ICEAgent {
         if evidence.roleChanges > 2 {
             list.append(Finding(cause: .roleTrouble, evidence: [.count(.roleChanges, evidence.roleChanges)]))
         }
+        if evidence.lastError != 0 {
+            list.append(
+                Finding(cause: .peerRefuses, evidence: [.errorCode(ErrorCode(rawValue: evidence.lastError)), failed])
+            )
+        }
         guard statistics.requestsSent > 0, evidence.consentLost == 0 else { return list }
         if evidence.asymmetricResponses > 0 {
             let count = Evidence.count(.asymmetricResponses, evidence.asymmetricResponses)

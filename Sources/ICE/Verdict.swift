@@ -61,6 +61,8 @@ public struct Finding: Hashable, Sendable {
         case credentialTrouble
         /// Both sides do not agree on who controls.
         case roleTrouble
+        /// The peer answers checks with an error.
+        case peerRefuses
         /// Names of the peer could not be resolved.
         case namesNotResolved
         /// Connections over TCP were not made.
@@ -158,6 +160,7 @@ extension Finding.Cause {
         case .credentialTrouble:
             "The sides use different passwords: a description is old, or belongs to another session."
         case .roleTrouble: "Both sides take the same role again and again: one of them does not follow RFC 8445."
+        case .peerRefuses: "The peer answers checks with an error: it does not know this session, or has ended it."
         case .namesNotResolved: "Names of the peer (.local) could not be resolved: multicast does not pass."
         case .connectionsFailed: "TCP connections to the peer could not be made."
         }
