@@ -205,7 +205,8 @@ let testing: [Target] = [
     .executableTarget(
         name: "AllocationTests",
         dependencies: dependencies([
-            "CMallocCounter", "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "CLinux",
+            "CMallocCounter", "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "ICE",
+            "CLinux",
             "EventLoop", "Transport", "Relay",
         ]),
         path: "Tests/AllocationTests",

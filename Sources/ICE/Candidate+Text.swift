@@ -156,7 +156,9 @@ extension Candidate {
             }
         }
         // A host candidate has no related address (ice 110), and zeros stand for one that is hidden.
-        if type != .host, let relatedIP, !relatedIP.isUnspecified { related = SocketAddress(relatedIP, port: relatedPort ?? 9) }
+        if type != .host, let relatedIP, !relatedIP.isUnspecified {
+            related = SocketAddress(relatedIP, port: relatedPort ?? 9)
+        }
     }
 
     /// `candidate:…` without `a=` in front.

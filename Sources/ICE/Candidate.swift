@@ -89,6 +89,8 @@ public struct Candidate: Hashable, Sendable {
     public var networkID: UInt16?
     /// What that network costs, 0 to 999 ("network-cost").
     public var networkCost: UInt16?
+    /// Whether the address stands for a name that was resolved: it must not be shown (ice 152).
+    public private(set) var isResolved = false
     /// Attributes that are not understood here, in order.
     public var extensions: [CandidateExtension] = []
 
@@ -125,6 +127,7 @@ public struct Candidate: Hashable, Sendable {
     public func resolved(to ip: IPAddress) -> Candidate {
         var copy = self
         copy.address = .ip(ip)
+        copy.isResolved = true
         return copy
     }
 

@@ -270,6 +270,7 @@ extension ICEAgent {
             guard !remotes[index].isSignalled else { return .merged }
             // The peer-reflexive pair goes on with its priority, under what the peer calls the candidate (ice 100).
             remotes[index].isSignalled = true
+            remotes[index].isConcealed = candidate.isResolved
             remotes[index].type = candidate.type
             remotes[index].foundation = Self.foundationHash(candidate.foundation)
             remotes[index].cost = candidate.networkCost ?? 0
@@ -287,7 +288,8 @@ extension ICEAgent {
             transport: candidate.transport,
             tcpType: candidate.tcpType,
             generation: generation,
-            isSignalled: true
+            isSignalled: true,
+            isConcealed: candidate.isResolved
         )
         guard let place = storeRemote(entry) else { return .ignored(.limitReached) }
         formPairs(remote: place, at: now)
@@ -334,6 +336,8 @@ extension ICEAgent {
             ours.address.family == theirs.address.family,
             ours.baseAddress.ip.isLinkLocal == theirs.address.ip.isLinkLocal || ours.address.family == .ipv4
         else { return }
+        // What a relay's owner could see must not tell which address a name stands for (ice 153).
+        guard ours.type != .relayed || !theirs.isConcealed else { return }
         // Pairs of passive candidates come to be when the peer connects (RFC 6544 §6.2; ice 123).
         if let kind = ours.tcpType { guard theirs.tcpType == kind.counterpart, kind != .passive else { return } }
         let generation = generations[generations.count - 1].number

@@ -276,7 +276,8 @@ extension ICEAgent {
                     transport: transport,
                     tcpType: locals[local].tcpType?.counterpart,
                     generation: generation,
-                    isSignalled: false
+                    isSignalled: false,
+                    isConcealed: false
                 )
             )
         }

@@ -105,7 +105,7 @@ extension ICEAgent {
                 base: pair.base,
                 local: local.isConcealed ? nil : local.address,
                 localType: locals[Int(pair.validLocal)].type,
-                remote: remote.isSignalled ? pair.remoteAddress : nil,
+                remote: remote.isSignalled && !remote.isConcealed ? pair.remoteAddress : nil,
                 remoteType: remote.type,
                 transport: local.transport,
                 currentRoundTrip: pair.lastRoundTrip == 0 ? nil : .microseconds(UInt64(pair.lastRoundTrip)),

@@ -51,14 +51,14 @@ struct Journal {
             writer.write(description)
         case .addRemoteCandidate(let candidate):
             writer.begin(.addRemoteCandidate, now)
-            writer.write(candidate.text)
+            writer.write(candidate)
         case .endOfRemoteCandidates: writer.begin(.endOfRemoteCandidates, now)
         case .removeRemoteCandidate(let candidate):
             writer.begin(.removeRemoteCandidate, now)
-            writer.write(candidate.text)
+            writer.write(candidate)
         case .removeLocalCandidate(let candidate):
             writer.begin(.removeLocalCandidate, now)
-            writer.write(candidate.text)
+            writer.write(candidate)
         case .removeBase(let base):
             writer.begin(.removeBase, now)
             writer.write(base.rawValue)
@@ -169,6 +169,11 @@ struct RecordWriter {
         write(candidate.networkCost)
         write(candidate.isVPN)
         write(candidate.concealedName ?? "")
+    }
+
+    mutating func write(_ candidate: Candidate) {
+        write(candidate.isResolved)
+        write(candidate.text)
     }
 
     mutating func write(_ credentials: ICECredentials) {

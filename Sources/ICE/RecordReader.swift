@@ -53,8 +53,15 @@ struct RecordReader: ~Escapable {
     mutating func optionalAddress() throws(ReplayError) -> SocketAddress? { try flag() ? try address() : nil }
 
     mutating func candidate() throws(ReplayError) -> Candidate {
+        let isResolved = try flag()
         let line = try text()
-        do { return try Candidate(text: line) } catch { throw .badRecord }
+        do {
+            let candidate = try Candidate(text: line)
+            guard isResolved, let ip = candidate.socketAddress?.ip else { return candidate }
+            return candidate.resolved(to: ip)
+        } catch {
+            throw .badRecord
+        }
     }
 
     mutating func localCandidate() throws(ReplayError) -> LocalCandidate {

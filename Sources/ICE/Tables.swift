@@ -33,8 +33,10 @@ struct RemoteEntry {
     var transport: CandidateTransport
     var tcpType: TCPCandidateType?
     var generation: UInt8
-    /// Whether the peer has signalled it, so that its address may be shown (ice 152).
+    /// Whether the peer has signalled it.
     var isSignalled: Bool
+    /// Whether the peer has signalled a name in place of the address, which must not be shown then (ice 152).
+    var isConcealed: Bool
     var isRemoved = false
 }
 
