@@ -195,7 +195,7 @@ let testing: [Target] = [
     .target(
         name: "FuzzTargets",
         dependencies: dependencies([
-            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "HTTP", "WebSocket",
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "ICE", "HTTP", "WebSocket",
             "SignalingMessages", "Signaling", "CommandLineSupport", "Server",
         ]),
         path: "Fuzz/FuzzTargets",

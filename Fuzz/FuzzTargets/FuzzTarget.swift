@@ -6,6 +6,10 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case turn = "TURN"
     /// The TURN server's engine, its driver, clients and peers played by the bytes.
     case turnServer = "TURNServer"
+    /// Two ICE agents, their network, their signaling and time played by the bytes.
+    case ice = "ICE"
+    /// The lines of ICE candidates and descriptions.
+    case candidate = "Candidate"
     /// Both directions of HTTP/1.1.
     case http = "HTTP"
     /// A WebSocket connection, as server and as client.
@@ -25,6 +29,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .stun: runSTUN(input)
         case .turn: runTURN(input)
         case .turnServer: runTURNServer(input)
+        case .ice: runICE(input)
+        case .candidate: runCandidate(input)
         case .http: runHTTP(input)
         case .webSocket: runWebSocket(input)
         case .signaling: runSignaling(input)

@@ -108,7 +108,7 @@ extension ICEAgent {
     public mutating func close(at now: Instant) {
         journal?.input(.close, at: now)
         guard state != .closed else { return }
-        for component in components.indices { components[component].path = nil }
+        for component in components.indices { components[component] = ComponentState() }
         pairs = []
         pairCount = 0
         unfinishedCount = 0

@@ -105,6 +105,7 @@ public struct ICEAgent: ~Copyable {
             journal = Journal()
         }
         recordedCredentials = configuration.isRecorded ? credentials : nil
+        let configuration = configuration.bounded
         self.configuration = configuration
         self.tag = tag
         role = configuration.role

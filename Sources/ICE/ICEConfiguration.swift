@@ -50,6 +50,19 @@ public struct ICEConfiguration: Hashable, Sendable {
     /// Whether all that goes in and comes out is kept, for `ICEAgent.recording()`; costs memory without bound.
     public var isRecorded = false
 
+    /// The same with numbers that tables and counters can hold.
+    var bounded: ICEConfiguration {
+        var copy = self
+        copy.componentCount = min(max(componentCount, 1), 256)
+        copy.pairLimit = min(max(pairLimit, 1), 4096)
+        copy.remoteCandidateLimit = min(max(remoteCandidateLimit, 1), 4096)
+        copy.localCandidateLimit = min(max(localCandidateLimit, 1), 4096)
+        copy.retransmission.requestCount = min(max(retransmission.requestCount, 1), 32)
+        copy.retransmission.initialTimeout = min(retransmission.initialTimeout, .seconds(3600))
+        copy.consentInterval = min(consentInterval, .seconds(3600))
+        return copy
+    }
+
     /// Makes a configuration with defaults for everything but the role.
     public init(role: ICERole) { self.role = role }
 }
