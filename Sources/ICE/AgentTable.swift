@@ -62,7 +62,9 @@ public struct AgentTable: ~Copyable {
         return tag
     }
 
-    /// Gives an agent a fragment; after a restart it has two. `false` if another agent has it: draw another.
+    /// Gives an agent a fragment; after a restart it has two.
+    ///
+    /// Returns `false` if another agent has it: draw another.
     public mutating func add(usernameFragment: String, for tag: AgentTag) -> Bool {
         guard let index = place(tag) else { return false }
         let key = Self.key(usernameFragment, seed)

@@ -25,7 +25,9 @@ public struct StreamFrames: ~Copyable {
         for index in bytes.indices { buffer.append(bytes[index]) }
     }
 
-    /// Shows the next whole frame to `body`; returns `false` if there is none yet. Empty frames are skipped.
+    /// Shows the next whole frame to `body`; returns `false` if there is none yet.
+    ///
+    /// Empty frames are skipped.
     public mutating func withNext(_ body: (Span<UInt8>) -> Void) -> Bool {
         while buffer.count - start >= Self.headerByteCount {
             let count = Int(buffer[start]) &<< 8 | Int(buffer[start + 1])

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct AgentTableTests {
     private static let base = BaseID(rawValue: 1)
-    private static let source = SocketAddress("10.0.0.2:2000")!
+    private static let source = at("10.0.0.2:2000")
 
     @Test func `Responses find their agent by the transaction, requests by the fragment, data by the path`() throws {
         var entropy = Entropy.seeded(9)

@@ -64,7 +64,7 @@ import Testing
         #expect(host.related == nil && !host.text.contains("raddr"))
         var hidden = try Candidate(text: "candidate:1 1 udp 1 2001:db8::1 1 typ srflx")
         #expect(hidden.text.hasSuffix("raddr :: rport 9"))
-        hidden.address = .ip(IPAddress("192.0.2.1")!)
+        hidden.address = .ip(at("192.0.2.1:1").ip)
         #expect(hidden.text.hasSuffix("raddr 0.0.0.0 rport 9"))
     }
 

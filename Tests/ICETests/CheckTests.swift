@@ -53,7 +53,7 @@ import Testing
     @Test func `With many pairs the first wait grows, and never falls below 500 ms (ice 88)`() {
         var lone = Lone { $0.pacing = .milliseconds(50) }
         lone.begin(candidate: false)
-        for index in 1...30 { lone.add("\(index)", SocketAddress("10.0.1.\(index):5")!, priority: UInt32(index)) }
+        for index in 1...30 { lone.add("\(index)", at("10.0.1.\(index):5"), priority: UInt32(index)) }
         let start = lone.now
         _ = lone.drain()
         let due = lone.agent.pairs[29].retransmitAt - start
@@ -62,7 +62,7 @@ import Testing
 
     @Test func `Once the round-trip time is known, a lost check is followed by a new one after 2.5 of it`() {
         var lone = Lone()
-        let other = SocketAddress("10.0.0.3:3000")!
+        let other = at("10.0.0.3:3000")
         lone.begin()
         lone.add("2", other, priority: 100)
         var sent = lone.run(for: .milliseconds(6))
@@ -80,7 +80,7 @@ import Testing
     }
 
     @Test func `A response from elsewhere, or to elsewhere, fails the pair (ice 48)`() throws {
-        let elsewhere = SocketAddress("10.0.0.2:2001")!
+        let elsewhere = at("10.0.0.2:2001")
         var lone = Lone()
         lone.begin()
         let check = try #require(lone.drain().first)
@@ -118,7 +118,7 @@ import Testing
     @Test func `An unknown mapped address becomes a peer-reflexive candidate (ice 52, 53)`() throws {
         var lone = Lone()
         lone.begin()
-        let mapped = SocketAddress("192.0.2.77:7777")!
+        let mapped = at("192.0.2.77:7777")
         let check = try #require(lone.drain().first)
         lone.answer(check, mapped: mapped)
         let entry = try #require(lone.agent.locals.last)
@@ -135,7 +135,7 @@ import Testing
     @Test func `A mapped address that is a candidate makes the valid pair that candidate's (ice 53)`() throws {
         var lone = Lone()
         lone.begin()
-        let mapped = LocalCandidate(.serverReflexive, SocketAddress("192.0.2.1:1")!, base: Lone.local)
+        let mapped = LocalCandidate(.serverReflexive, at("192.0.2.1:1"), base: Lone.local)
         _ = lone.agent.addLocalCandidate(mapped, base: Lone.base, at: lone.now)
         let check = try #require(lone.drain().first)
         lone.answer(check, mapped: mapped.address)
@@ -145,7 +145,7 @@ import Testing
 
     @Test func `A 487 changes the role once, with a new tiebreaker and new priorities (ice 47, 90)`() throws {
         var lone = Lone()
-        let other = SocketAddress("10.0.0.3:3000")!
+        let other = at("10.0.0.3:3000")
         lone.begin()
         lone.add("2", other, priority: 100)
         let checks = lone.run(for: .milliseconds(6))
@@ -167,7 +167,7 @@ import Testing
     @Test func `A relayed candidate's permission is asked for before its check (ice 43)`() {
         var lone = Lone()
         _ = lone.agent.setRemoteDescription(Lone.peer, at: lone.now)
-        var relayed = LocalCandidate(.relayed, SocketAddress("198.51.100.1:9")!)
+        var relayed = LocalCandidate(.relayed, at("198.51.100.1:9"))
         relayed.server = SocketAddress("198.51.100.1:3478")
         _ = lone.agent.addLocalCandidate(relayed, base: Lone.base, at: lone.now)
         lone.add("1", Lone.remote)
@@ -177,7 +177,7 @@ import Testing
 
     @Test func `A lost socket or a hard error fails one pair only (ice 49, 127)`() {
         var lone = Lone()
-        let other = SocketAddress("10.0.0.3:3000")!
+        let other = at("10.0.0.3:3000")
         lone.begin()
         lone.add("2", other, priority: 100)
         _ = lone.run(for: .milliseconds(10))

@@ -5,12 +5,12 @@ import Testing
 @testable import ICE
 
 @Suite struct ChecklistTests {
-    private static func address(_ index: Int) -> SocketAddress { SocketAddress("10.0.1.\(index):2000")! }
+    private static func address(_ index: Int) -> SocketAddress { at("10.0.1.\(index):2000") }
 
     @Test func `Pairs need equal component, family and transport (ice 29)`() {
         var lone = Lone { $0.componentCount = 2 }
         lone.begin(candidate: false)
-        lone.add("1", SocketAddress("[2001:db8::1]:5")!)
+        lone.add("1", at("[2001:db8::1]:5"))
         lone.add("2", Self.address(1)) { $0.component = 2 }
         lone.add("3", Self.address(2)) {
             $0.transport = .tcp
@@ -26,11 +26,11 @@ import Testing
     @Test func `Link-local IPv6 pairs with link-local only (ice 30)`() {
         var lone = Lone()
         lone.begin(candidate: false)
-        let host = LocalCandidate(.host, SocketAddress("[fe80::1]:5")!)
+        let host = LocalCandidate(.host, at("[fe80::1]:5"))
         _ = lone.agent.addLocalCandidate(host, base: BaseID(rawValue: 2), at: lone.now)
-        lone.add("1", SocketAddress("[2001:db8::1]:5")!)
+        lone.add("1", at("[2001:db8::1]:5"))
         let none = lone.agent.pairCount
-        lone.add("2", SocketAddress("[fe80::2]:5")!)
+        lone.add("2", at("[fe80::2]:5"))
         let one = lone.agent.pairCount
         #expect(none == 0 && one == 1)
     }
@@ -38,7 +38,7 @@ import Testing
     @Test func `A reflexive candidate forms no pairs beside its base (ice 32, 97)`() {
         var lone = Lone()
         lone.begin()
-        let mapped = LocalCandidate(.serverReflexive, SocketAddress("192.0.2.1:1")!, base: Lone.local)
+        let mapped = LocalCandidate(.serverReflexive, at("192.0.2.1:1"), base: Lone.local)
         let candidate = lone.agent.addLocalCandidate(mapped, base: Lone.base, at: lone.now)
         lone.add("2", Self.address(1))
         let count = lone.agent.pairCount
@@ -48,7 +48,7 @@ import Testing
     @Test func `A reflexive candidate whose base is no candidate checks by itself (ice 32)`() {
         var lone = Lone()
         _ = lone.agent.setRemoteDescription(Lone.peer, at: lone.now)
-        let mapped = LocalCandidate(.serverReflexive, SocketAddress("192.0.2.1:1")!, base: Lone.local)
+        let mapped = LocalCandidate(.serverReflexive, at("192.0.2.1:1"), base: Lone.local)
         _ = lone.agent.addLocalCandidate(mapped, base: Lone.base, at: lone.now)
         lone.add("2", Self.address(1))
         let sent = lone.drain()
@@ -81,7 +81,7 @@ import Testing
     @Test func `One pair of each foundation waits first: lowest component, highest priority (ice 34)`() {
         var lone = Lone { $0.componentCount = 2 }
         lone.begin(candidate: false)
-        let second = LocalCandidate(.host, SocketAddress("10.0.0.1:1001")!, component: 2)
+        let second = LocalCandidate(.host, at("10.0.0.1:1001"), component: 2)
         _ = lone.agent.addLocalCandidate(second, base: BaseID(rawValue: 2), at: lone.now)
         lone.add("a", Self.address(1), priority: 500) { $0.component = 2 }
         lone.add("a", Self.address(2), priority: 400)
@@ -204,9 +204,9 @@ import Testing
     @Test func `Candidates that nothing can be sent to are ignored, the description is not (ice 109)`() throws {
         var lone = Lone()
         lone.begin(candidate: false)
-        #expect(lone.add("1", SocketAddress("0.0.0.0:9")!) == .ignored(.unusableAddress))
-        #expect(lone.add("1", SocketAddress("224.0.0.1:9")!) == .ignored(.unusableAddress))
-        #expect(lone.add("1", SocketAddress("10.0.0.9:0")!) == .ignored(.unusableAddress))
+        #expect(lone.add("1", at("0.0.0.0:9")) == .ignored(.unusableAddress))
+        #expect(lone.add("1", at("224.0.0.1:9")) == .ignored(.unusableAddress))
+        #expect(lone.add("1", at("10.0.0.9:0")) == .ignored(.unusableAddress))
         let name = try Candidate(text: "candidate:1 1 udp 5 host.example.com 9 typ host")
         #expect(lone.agent.addRemoteCandidate(name, at: lone.now) == .ignored(.unsupportedName))
         // One label and .local: to be resolved (ice 150).
@@ -214,7 +214,7 @@ import Testing
         #expect(lone.agent.addRemoteCandidate(local, at: lone.now) == .needsResolution("abc.local"))
         let deep = try Candidate(text: "candidate:1 1 udp 5 a.b.local 9 typ host")
         #expect(lone.agent.addRemoteCandidate(deep, at: lone.now) == .ignored(.unsupportedName))
-        let resolved = local.resolved(to: IPAddress("10.0.0.7")!)
+        let resolved = local.resolved(to: at("10.0.0.7:1").ip)
         #expect(lone.agent.addRemoteCandidate(resolved, at: lone.now) == .added)
     }
 }

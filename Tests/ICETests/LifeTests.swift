@@ -56,7 +56,7 @@ import Testing
         // A restart arms the timer again.
         _ = lone.agent.restart(at: lone.now)
         var description = Lone.peer
-        description.credentials = try! ICECredentials(usernameFragment: "NEXT", password: "nextnextnextnextnextnext")
+        description.credentials = credentials("NEXT")
         _ = lone.agent.setRemoteDescription(description, at: lone.now)
         #expect(lone.agent.patienceEnds == lone.now + .milliseconds(39_500))
     }
@@ -88,10 +88,10 @@ import Testing
         var lone = Lone()
         _ = lone.agent.addLocalCandidate(LocalCandidate(.host, Lone.local), base: Lone.base, at: lone.now)
         #expect(lone.add("1", Lone.remote) { $0.usernameFragment = "PEER" } == .early)
-        #expect(lone.add("1", SocketAddress("10.0.0.9:1")!) { $0.usernameFragment = "OTHER" } == .early)
+        #expect(lone.add("1", at("10.0.0.9:1")) { $0.usernameFragment = "OTHER" } == .early)
         _ = lone.agent.setRemoteDescription(Lone.peer, at: lone.now)
         #expect(lone.agent.pairSnapshots.compactMap(\.remote) == [Lone.remote])
-        #expect(lone.add("1", SocketAddress("10.0.0.8:1")!) { $0.usernameFragment = "PEER" } == .added)
+        #expect(lone.add("1", at("10.0.0.8:1")) { $0.usernameFragment = "PEER" } == .added)
     }
 
     @Test
@@ -124,8 +124,8 @@ import Testing
             let candidate = Candidate(
                 foundation: "1",
                 priority: 2_130_706_431,
-                address: .ip(SocketAddress(text)!.ip),
-                port: SocketAddress(text)!.port,
+                address: .ip(at(text).ip),
+                port: at(text).port,
                 type: .host
             )
             net.signalCandidate(side, candidate)

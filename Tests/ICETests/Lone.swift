@@ -7,11 +7,11 @@ import STUN
 
 /// One agent whose peer is the test: it reads what the agent sends and forges what comes.
 struct Lone: ~Copyable {
-    static let local = SocketAddress("10.0.0.1:1000")!
-    static let remote = SocketAddress("10.0.0.2:2000")!
+    static let local = at("10.0.0.1:1000")
+    static let remote = at("10.0.0.2:2000")
     static let base = BaseID(rawValue: 1)
     static let peer = ICEDescription(
-        credentials: try! ICECredentials(usernameFragment: "PEER", password: "peerpeerpeerpeerpeerpeer"),
+        credentials: credentials("PEER"),
         options: [.ice2, .trickle],
         pacing: .milliseconds(20)
     )

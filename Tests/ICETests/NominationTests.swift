@@ -6,7 +6,7 @@ import Testing
 @testable import ICE
 
 @Suite struct NominationTests {
-    private static let other = SocketAddress("10.0.0.3:3000")!
+    private static let other = at("10.0.0.3:3000")
 
     @Test func `Data may go as soon as a pair is valid; it is nominated by a check of its own (ice 69, 81)`() throws {
         var lone = Lone()
@@ -71,7 +71,7 @@ import Testing
         lone.begin()
         let checks = lone.drain()
         lone.add("2", Self.other, priority: 100)
-        lone.add("2", SocketAddress("10.0.0.4:1")!, priority: 90)
+        lone.add("2", at("10.0.0.4:1"), priority: 90)
         let others = lone.run(for: .milliseconds(30))
         for check in checks { lone.answer(check) }
         for nomination in lone.drain() where nomination.has(.useCandidate) { lone.answer(nomination) }

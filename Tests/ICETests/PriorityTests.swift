@@ -31,7 +31,7 @@ import Testing
     @Test func `A single address has local preference 65535 (ice 19)`() {
         var agent = agent { $0.isDualStack = false }
         let candidate = agent.addLocalCandidate(
-            LocalCandidate(.host, SocketAddress("10.0.0.1:5")!),
+            LocalCandidate(.host, at("10.0.0.1:5")),
             base: BaseID(rawValue: 1),
             at: .zero
         )
@@ -43,7 +43,7 @@ import Testing
         var found: [Candidate] = []
         for index in 1...8 {
             for text in ["[2001:db8::\(index)]:5", "10.0.0.\(index):5"] {
-                let host = LocalCandidate(.host, SocketAddress(text)!)
+                let host = LocalCandidate(.host, at(text))
                 let base = BaseID(rawValue: UInt32(found.count))
                 if let candidate = agent.addLocalCandidate(host, base: base, at: .zero) { found.append(candidate) }
             }
@@ -56,7 +56,7 @@ import Testing
     @Test func `Costly networks and tunnels come later (ice 141)`() {
         var agent = agent()
         func priority(_ text: String, _ base: UInt32, _ change: (inout LocalCandidate) -> Void = { _ in }) -> UInt32 {
-            var host = LocalCandidate(.host, SocketAddress(text)!)
+            var host = LocalCandidate(.host, at(text))
             change(&host)
             return agent.addLocalCandidate(host, base: BaseID(rawValue: base), at: .zero)?.priority ?? 0
         }
@@ -69,7 +69,7 @@ import Testing
     @Test func `Directions of TCP have the order of RFC 6544 (ice 118, 119)`() {
         var agent = agent()
         func candidate(_ kind: TCPCandidateType, _ port: Int) -> Candidate? {
-            var host = LocalCandidate(.host, SocketAddress("10.0.0.1:\(port)")!)
+            var host = LocalCandidate(.host, at("10.0.0.1:\(port)"))
             host.transport = .tcp
             host.tcpType = kind
             return agent.addLocalCandidate(host, base: BaseID(rawValue: UInt32(port)), at: .zero)
@@ -92,9 +92,9 @@ import Testing
             tcp: Bool = false,
             component: UInt16 = 1
         ) -> String? {
-            let address = SocketAddress(address)!
-            var found = LocalCandidate(type, address, base: SocketAddress(base)!, component: component)
-            found.server = server.map { SocketAddress($0)! }
+            let address = at(address)
+            var found = LocalCandidate(type, address, base: at(base), component: component)
+            found.server = server.map { at($0) }
             if tcp {
                 found.transport = .tcp
                 found.tcpType = .passive
@@ -113,14 +113,14 @@ import Testing
 
     @Test func `A redundant candidate is dropped, another base keeps it (ice 13, 23, 94)`() {
         var agent = agent()
-        let host = LocalCandidate(.host, SocketAddress("10.0.0.1:1")!)
+        let host = LocalCandidate(.host, at("10.0.0.1:1"))
         let (one, other) = (BaseID(rawValue: 1), BaseID(rawValue: 2))
         #expect(agent.addLocalCandidate(host, base: one, at: .zero) != nil)
         #expect(agent.addLocalCandidate(host, base: one, at: .zero) == nil)
         let same = LocalCandidate(.serverReflexive, host.address, base: host.address)
         #expect(agent.addLocalCandidate(same, base: one, at: .zero) == nil)
         #expect(agent.addLocalCandidate(LocalCandidate(.relayed, host.address), base: other, at: .zero) == nil)
-        let mapped = LocalCandidate(.serverReflexive, SocketAddress("192.0.2.1:1")!, base: host.address)
+        let mapped = LocalCandidate(.serverReflexive, at("192.0.2.1:1"), base: host.address)
         #expect(agent.addLocalCandidate(mapped, base: one, at: .zero) != nil)
         #expect(agent.addLocalCandidate(mapped, base: other, at: .zero) != nil)
     }
@@ -128,7 +128,7 @@ import Testing
     @Test func `A candidate of an unknown component is refused (ice 7, 29)`() {
         var agent = agent { $0.componentCount = 2 }
         for component: UInt16 in [0, 1, 2, 3] {
-            let address = SocketAddress("10.0.0.1:\(component + 1)")!
+            let address = at("10.0.0.1:\(component + 1)")
             let host = LocalCandidate(.host, address, component: component)
             let added = agent.addLocalCandidate(host, base: BaseID(rawValue: UInt32(component)), at: .zero)
             #expect((added != nil) == (1...2).contains(component))

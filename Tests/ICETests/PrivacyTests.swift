@@ -21,7 +21,7 @@ import Testing
         #expect(signalled.address == .name("1f4712db-ea17-4bcf-a596-105139dfd8bf.local"))
         #expect(!signalled.text.contains("10.0.0.1"))
         try named(&lone.agent, at: lone.now)
-        lone.deliver(lone.request(), from: SocketAddress("10.7.7.7:7")!)
+        lone.deliver(lone.request(), from: at("10.7.7.7:7"))
         for check in lone.run(for: .milliseconds(30)) where check.isRequest { lone.answer(check) }
         let pairs = lone.agent.pairSnapshots
         #expect(pairs.count == 2)
@@ -36,11 +36,11 @@ import Testing
     {
         var lone = Lone()
         _ = lone.agent.setRemoteDescription(Lone.peer, at: lone.now)
-        let relayed = LocalCandidate(.relayed, SocketAddress("198.51.100.1:9")!)
+        let relayed = LocalCandidate(.relayed, at("198.51.100.1:9"))
         _ = lone.agent.addLocalCandidate(relayed, base: BaseID(rawValue: 2), at: lone.now)
         try named(&lone.agent, at: lone.now)
         let none = lone.agent.pairCount
-        lone.add("2", SocketAddress("198.51.100.2:9")!, .relayed)
+        lone.add("2", at("198.51.100.2:9"), .relayed)
         var host = LocalCandidate(.host, Lone.local)
         host.concealedName = "x.local"
         _ = lone.agent.addLocalCandidate(host, base: Lone.base, at: lone.now)
@@ -51,9 +51,9 @@ import Testing
     @Test func `On a relayed base the mapped address is the peer behind the relay (ice 63)`() throws {
         var lone = Lone()
         _ = lone.agent.setRemoteDescription(Lone.peer, at: lone.now)
-        let relayed = LocalCandidate(.relayed, SocketAddress("198.51.100.1:9")!)
+        let relayed = LocalCandidate(.relayed, at("198.51.100.1:9"))
         _ = lone.agent.addLocalCandidate(relayed, base: Lone.base, at: lone.now)
-        lone.deliver(lone.request(), from: SocketAddress("192.0.2.5:55")!)
+        lone.deliver(lone.request(), from: at("192.0.2.5:55"))
         let answer = try #require(lone.drain().first)
         let view = try STUNMessageView(answer.bytes.span)
         #expect(try view.xorMappedAddress() == SocketAddress("192.0.2.5:55"))
@@ -62,10 +62,10 @@ import Testing
     @Test func `A better candidate on the same base takes over a pair that waits, not one under way (ice 98)`() {
         var lone = Lone()
         _ = lone.agent.setRemoteDescription(Lone.peer, at: lone.now)
-        let mapped = LocalCandidate(.serverReflexive, SocketAddress("192.0.2.1:1")!, base: Lone.local)
+        let mapped = LocalCandidate(.serverReflexive, at("192.0.2.1:1"), base: Lone.local)
         _ = lone.agent.addLocalCandidate(mapped, base: Lone.base, at: lone.now)
         lone.add("1", Lone.remote)
-        lone.add("1", SocketAddress("10.0.0.3:3")!, priority: 7)
+        lone.add("1", at("10.0.0.3:3"), priority: 7)
         _ = lone.drain()
         let before = lone.agent.pairSnapshots.map(\.priority)
         _ = lone.agent.addLocalCandidate(LocalCandidate(.host, Lone.local), base: Lone.base, at: lone.now)
@@ -87,7 +87,7 @@ import Testing
     @Test func `A candidate is paired when it is returned, so that it is signalled before its first check (ice 96)`() {
         var lone = Lone()
         lone.begin()
-        let second = LocalCandidate(.host, SocketAddress("10.3.0.1:1")!)
+        let second = LocalCandidate(.host, at("10.3.0.1:1"))
         let candidate = lone.agent.addLocalCandidate(second, base: BaseID(rawValue: 9), at: lone.now)
         #expect(candidate?.usernameFragment == lone.agent.localDescription.credentials.usernameFragment)
         let sent = lone.run(for: .milliseconds(30))

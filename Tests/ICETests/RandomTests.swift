@@ -7,7 +7,7 @@ import Testing
 @Suite struct RandomTests {
     @Test func `No script of calls, packets and time breaks a table, a limit or the rest`() {
         var paths = 0
-        for seed in seeds(1500) {
+        for seed in seeds(500) {
             var entropy = Entropy.seeded(seed)
             var script: [UInt8] = [8, 1, 0x11, 0x88, 1, 0x22, 9, 0x89]
             script += entropy.bytes(200 + Int(entropy.next() % 400))

@@ -49,7 +49,7 @@ import Testing
         #expect(throws: ReplayError.notARecording) { try ICEAgent.replay([1, 2, 3, 4, 5]) }
         let found = recorded(seed: 3).second.recording()
         let recording = try #require(found)
-        for seed in seeds(300) {
+        for seed in seeds(100) {
             var entropy = Entropy.seeded(seed)
             var copy = recording
             copy[Int(entropy.next() % 400)] ^= UInt8(truncatingIfNeeded: entropy.next() | 1)

@@ -38,10 +38,10 @@ import Testing
     @Test func `An unknown source becomes a peer-reflexive candidate that pairs with its base only (ice 64)`() {
         var lone = Lone()
         lone.begin(candidate: false)
-        let second = LocalCandidate(.host, SocketAddress("10.0.0.9:1001")!)
+        let second = LocalCandidate(.host, at("10.0.0.9:1001"))
         _ = lone.agent.addLocalCandidate(second, base: BaseID(rawValue: 2), at: lone.now)
         lone.deliver(lone.request(priority: 4242))
-        let source = SocketAddress("10.9.9.9:99")!
+        let source = at("10.9.9.9:99")
         lone.deliver(lone.request(priority: 17), from: source)
         let pairs = lone.agent.pairSnapshots
         #expect(pairs.count == 2 && pairs.allSatisfy { $0.base == Lone.base && $0.remoteType == .peerReflexive })
@@ -192,7 +192,7 @@ import Testing
         let check = try #require(lone.drain().first)
         lone.answer(check)
         #expect(lone.receive([200]) == .data(component: 1))
-        #expect(lone.receive([200], from: SocketAddress("10.0.0.2:2001")!) == .refused(.unvalidatedData))
+        #expect(lone.receive([200], from: at("10.0.0.2:2001")) == .refused(.unvalidatedData))
         #expect(lone.receive([200], on: BaseID(rawValue: 3)) == .refused(.unvalidatedData))
         #expect(lone.receive([]) == .data(component: 1))
         // A consent indication without proof does nothing.

@@ -9,10 +9,10 @@ import Testing
     private static let listener = BaseID(rawValue: 10)
     private static let active = BaseID(rawValue: 11)
     private static let connection = BaseID(rawValue: 20)
-    private static let peer = SocketAddress("10.0.0.2:2000")!
+    private static let peer = at("10.0.0.2:2000")
 
     private func tcp(_ kind: TCPCandidateType, _ address: String) -> LocalCandidate {
-        var candidate = LocalCandidate(.host, SocketAddress(address)!)
+        var candidate = LocalCandidate(.host, at(address))
         candidate.transport = .tcp
         candidate.tcpType = kind
         return candidate
@@ -56,13 +56,13 @@ import Testing
         lone.agent.connected(
             attempt: attempt,
             connection: Self.connection,
-            from: SocketAddress("10.0.0.1:51000")!,
+            from: at("10.0.0.1:51000"),
             at: lone.now
         )
         let check = try #require(lone.drain().first)
         #expect(check.base == Self.connection && check.destination == Self.peer)
         #expect(lone.run(for: .seconds(30)).isEmpty)
-        lone.answer(check, mapped: SocketAddress("10.0.0.1:51000")!)
+        lone.answer(check, mapped: at("10.0.0.1:51000"))
         #expect(lone.agent.path()?.base == Self.connection)
         #expect(lone.receive([200], on: Self.connection, from: Self.peer) == .data(component: 1))
         // The connection is lost: the path with it (ice 126).
@@ -90,14 +90,14 @@ import Testing
 
     @Test func `A connection to our listener makes a peer-reflexive candidate, answered on it (ice 125)`() throws {
         var lone = lone([.active])
-        let source = SocketAddress("10.0.0.2:52000")!
+        let source = at("10.0.0.2:52000")
         lone.agent.accepted(connection: Self.connection, on: Self.listener, from: source, at: lone.now)
         #expect(lone.deliver(lone.request(), on: Self.connection, from: source) == .consumed)
         let sent = lone.drain()
         #expect(sent.count == 2 && sent.allSatisfy { $0.base == Self.connection && $0.destination == source })
         let remote = try #require(lone.agent.remotes.last)
         #expect(remote.type == .peerReflexive && remote.transport == .tcp && remote.tcpType == .active)
-        for check in sent where check.isRequest { lone.answer(check, mapped: SocketAddress("10.0.0.1:4000")!) }
+        for check in sent where check.isRequest { lone.answer(check, mapped: at("10.0.0.1:4000")) }
         #expect(lone.agent.path()?.base == Self.connection)
     }
 

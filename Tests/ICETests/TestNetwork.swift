@@ -4,6 +4,21 @@ import STUN
 
 @testable import ICE
 
+/// The address that `text` is.
+func at(_ text: String) -> SocketAddress {
+    guard let address = SocketAddress(text) else { preconditionFailure("no address: \(text)") }
+    return address
+}
+
+/// Credentials with that fragment, and a password made of it.
+func credentials(_ fragment: String) -> ICECredentials {
+    let password = String(repeating: fragment.lowercased(), count: 6)
+    guard let made = try? ICECredentials(usernameFragment: fragment, password: password) else {
+        preconditionFailure("no credentials: \(fragment)")
+    }
+    return made
+}
+
 /// How a test NAT treats a host's UDP.
 enum TestNAT: Hashable {
     /// None.
@@ -75,8 +90,6 @@ struct TestNetwork: ~Copyable {
         second = ICEAgent(other, entropy: .seeded(seed ^ 0xFFFF), at: .zero)
     }
 
-    static func address(_ text: String) -> SocketAddress { SocketAddress(text)! }
-
     mutating func with<Result>(_ side: Int, _ body: (inout ICEAgent) -> Result) -> Result {
         side == 0 ? body(&first) : body(&second)
     }
@@ -94,10 +107,10 @@ struct TestNetwork: ~Copyable {
         signal: Bool = true,
         change: (inout LocalCandidate) -> Void = { _ in }
     ) -> [Candidate] {
-        let address = Self.address(text)
+        let address = at(text)
         let base = BaseID(rawValue: UInt32(side * 100 + (side == 0 ? sockets.0.count : sockets.1.count) + 1))
         var socket = Socket(base: base, address: address, nat: nat)
-        socket.outer = outer.map(Self.address)
+        socket.outer = outer.map(at)
         if side == 0 { sockets.0.append(socket) } else { sockets.1.append(socket) }
         var host = LocalCandidate(.host, address, component: component)
         host.network = network
@@ -105,9 +118,9 @@ struct TestNetwork: ~Copyable {
         var found: [Candidate] = []
         let time = now
         if let candidate = with(side, { $0.addLocalCandidate(host, base: base, at: time) }) { found.append(candidate) }
-        if let outer = outer.map(Self.address), reflexive {
+        if let outer = outer.map(at), reflexive {
             var mapped = LocalCandidate(.serverReflexive, outer, base: address, component: component)
-            mapped.server = Self.address("9.9.9.9:3478")
+            mapped.server = at("9.9.9.9:3478")
             mapped.network = network
             if let candidate = with(side, { $0.addLocalCandidate(mapped, base: base, at: time) }) {
                 found.append(candidate)

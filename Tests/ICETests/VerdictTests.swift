@@ -5,7 +5,7 @@ import Testing
 @testable import ICE
 
 @Suite struct VerdictTests {
-    private let server = SocketAddress("9.9.9.9:3478")!
+    private let server = at("9.9.9.9:3478")
 
     /// An agent whose checks nobody answers, after its patience has ended.
     private func silent(_ facts: [GatheringFact] = []) -> Lone {
@@ -36,7 +36,7 @@ import Testing
         #expect(verdict.findings[0].evidence.contains(.fact(.noInterfaces)))
         var unfit = Lone()
         unfit.begin(candidate: false)
-        unfit.add("1", SocketAddress("[2001:db8::1]:5")!)
+        unfit.add("1", at("[2001:db8::1]:5"))
         #expect(unfit.agent.verdict.contains(.nothingToPair))
         #expect(Lone().agent.verdict.outcome == .idle)
     }
@@ -49,7 +49,7 @@ import Testing
         let answered = GatheringFact.serverAnswered(
             server: server,
             base: Lone.base,
-            mapped: SocketAddress("192.0.2.1:1")!
+            mapped: at("192.0.2.1:1")
         )
         let other = silent([fact, answered]).agent.verdict
         #expect(!other.contains(.udpBlocked) && other.contains(.serverUnreachable))
@@ -63,11 +63,11 @@ import Testing
     }
 
     @Test func `A hard NAT is known from ordinary STUN traffic`() {
-        let one = GatheringFact.serverAnswered(server: server, base: Lone.base, mapped: SocketAddress("192.0.2.1:1")!)
+        let one = GatheringFact.serverAnswered(server: server, base: Lone.base, mapped: at("192.0.2.1:1"))
         let two = GatheringFact.serverAnswered(
-            server: SocketAddress("9.9.9.8:3478")!,
+            server: at("9.9.9.8:3478"),
             base: Lone.base,
-            mapped: SocketAddress("192.0.2.1:2")!
+            mapped: at("192.0.2.1:2")
         )
         let hard = silent([one, two])
         #expect(hard.agent.verdict.contains(.hardNAT))
@@ -118,9 +118,9 @@ import Testing
         for (side, mapped) in [(0, "192.0.2.1:4"), (1, "198.51.100.2:4")] {
             let base = BaseID(rawValue: UInt32(side * 100 + 1))
             for (index, server) in ["9.9.9.9:3478", "9.9.9.8:3478"].enumerated() {
-                let seen = SocketAddress("\(mapped)\(index)")!
+                let seen = at("\(mapped)\(index)")
                 net.with(side) {
-                    $0.note(.serverAnswered(server: SocketAddress(server)!, base: base, mapped: seen))
+                    $0.note(.serverAnswered(server: at(server), base: base, mapped: seen))
                 }
             }
         }
