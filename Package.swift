@@ -55,6 +55,8 @@ let engines: [Target] = [
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
     module("ICE", ["Bytes", "NetTypes", "Crypto", "STUN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
+    module("MDNS", ["Bytes", "NetTypes", "Diagnostics"]),
+    module("PortMapping", ["Bytes", "NetTypes", "Diagnostics", "HTTP"]),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
     system("CWslay", apt: "libwslay-dev"),
     module("WebSocket", ["Bytes", "NetTypes", "Crypto", "HTTP", "CWslay"]),
@@ -146,6 +148,8 @@ let testing: [Target] = [
         ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
     ),
     tests("ICETests", ["ICE", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
+    tests("MDNSTests", ["MDNS", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
+    tests("PortMappingTests", ["PortMapping", "HTTP", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
     tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
     tests("WebSocketTests", ["WebSocket", "HTTP", "Bytes", "NetTypes", "Crypto", "TestSupport"]),
     tests("SignalingTests", ["Signaling", "SignalingMessages", "Diagnostics", "NetTypes", "Bytes", "TestSupport"]),
