@@ -56,7 +56,12 @@ let engines: [Target] = [
     module("ICE", ["Bytes", "NetTypes", "Crypto", "STUN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
     module("MDNS", ["Bytes", "NetTypes", "Diagnostics"]),
+    module("ICE", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN"]),
     module("PortMapping", ["Bytes", "NetTypes", "Diagnostics", "HTTP"]),
+    module(
+        "Connectivity",
+        ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "ICE", "MDNS", "PortMapping"]
+    ),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
     system("CWslay", apt: "libwslay-dev"),
     module("WebSocket", ["Bytes", "NetTypes", "Crypto", "HTTP", "CWslay"]),
