@@ -56,7 +56,6 @@ let engines: [Target] = [
     module("ICE", ["Bytes", "NetTypes", "Crypto", "STUN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
     module("MDNS", ["Bytes", "NetTypes", "Diagnostics"]),
-    module("ICE", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN"]),
     module("PortMapping", ["Bytes", "NetTypes", "Diagnostics", "HTTP"]),
     module(
         "Connectivity",
