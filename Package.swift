@@ -54,6 +54,8 @@ let engines: [Target] = [
     module("TURN", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN"]),
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
     module("ICE", ["Bytes", "NetTypes", "Crypto", "STUN"]),
+    // Drives the engines in virtual time; a library of its own.
+    module("Simulation", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer"]),
     module("HTTP", ["Bytes", "NetTypes"]),
     module("MDNS", ["Bytes", "NetTypes", "Diagnostics"]),
     module("PortMapping", ["Bytes", "NetTypes", "Diagnostics", "HTTP"]),
@@ -154,6 +156,12 @@ let testing: [Target] = [
     tests("ICETests", ["ICE", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests("MDNSTests", ["MDNS", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
     tests("PortMappingTests", ["PortMapping", "HTTP", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
+    tests(
+        "SimulationTests",
+        [
+            "Simulation", "TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport",
+        ]
+    ),
     tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
     tests("WebSocketTests", ["WebSocket", "HTTP", "Bytes", "NetTypes", "Crypto", "TestSupport"]),
     tests("SignalingTests", ["Signaling", "SignalingMessages", "Diagnostics", "NetTypes", "Bytes", "TestSupport"]),
@@ -238,6 +246,9 @@ let fuzzing: [Target] =
 
 let package = Package(
     name: "floe",
-    products: [.executable(name: "floe", targets: ["floe"])],
+    products: [
+        .executable(name: "floe", targets: ["floe"]),
+        .library(name: "Simulation", targets: ["Simulation"]),
+    ],
     targets: (ground + engines + drivers + services + testing + fuzzing)
 )
