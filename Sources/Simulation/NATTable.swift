@@ -169,7 +169,7 @@ struct NATTable {
             if isOpening, !behavior.allowsSimultaneousOpen, mapping.invited.contains(where: { $0.remote == remote }) {
                 return .drop(.simultaneousOpen)
             }
-            if flags.contains(.acknowledge), !flags.contains(.synchronize) { mapping.isEstablished = true }
+            if flags.contains(.acknowledge), !flags.contains(.reset) { mapping.isEstablished = true }
         }
         if behavior.refresh.contains(.inbound) { extend(&mapping, flags, at: now) }
         mappings[index] = mapping

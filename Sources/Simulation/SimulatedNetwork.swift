@@ -45,9 +45,11 @@ public final class SimulatedNetwork {
     /// The segment that everything hangs from.
     public let internet: SimulatedSegment
 
-    /// All segments, hosts and gateways, in the order in which they were added.
+    /// All segments, in the order in which they were added.
     public internal(set) var segments: [SimulatedSegment] = []
+    /// All hosts, in the order in which they were added.
     public internal(set) var hosts: [SimulatedHost] = []
+    /// All gateways, in the order in which they were added.
     public internal(set) var gateways: [SimulatedGateway] = []
     var links: [Link] = []
     var attachments: [Attachment] = []

@@ -212,7 +212,9 @@ public struct HostContext {
         host.streams[stream.index].map { ($0.local, $0.remote) }
     }
 
-    /// Writes to a stream; bytes wait without limit until they can go. Nothing happens if it has ended.
+    /// Writes to a stream; bytes wait without limit until they can go.
+    ///
+    /// Nothing happens if it has ended.
     public func write(_ bytes: [UInt8], to stream: StreamID) { host.streams[stream.index]?.write(bytes) }
 
     /// Says that no more bytes will come.

@@ -24,8 +24,9 @@ final class TCPStream {
     // What is sent.
     private var unacknowledged: UInt64 = 0
     private var next: UInt64 = 0
-    /// Data from position `max(1, unacknowledged)` on.
     private var buffer: [UInt8] = []
+    /// The position of the first byte in the buffer.
+    private var bufferStart: UInt64 = 1
     private var isFinishing = false
     private var window: UInt64 = 65_535
     private var congestionWindow: UInt64 = 14_000
@@ -121,7 +122,7 @@ final class TCPStream {
 
     // MARK: Sending
 
-    private var dataEnd: UInt64 { max(1, unacknowledged) + UInt64(buffer.count) }
+    private var dataEnd: UInt64 { bufferStart + UInt64(buffer.count) }
     private var isFinishSent: Bool { isFinishing && next > dataEnd }
 
     private func pump() {
@@ -141,7 +142,7 @@ final class TCPStream {
     }
 
     private func sendData(_ position: UInt64, _ count: Int) {
-        let start = Int(position - max(1, unacknowledged))
+        let start = Int(position - bufferStart)
         emit(position, [.acknowledge, .push], Array(buffer[start..<start + count]))
     }
 
@@ -198,9 +199,9 @@ final class TCPStream {
         case .open:
             let count = min(segmentSize, buffer.count)
             if count > 0 {
-                sendData(max(1, unacknowledged), count)
+                sendData(bufferStart, count)
                 // Everything behind it goes again as the window opens.
-                if repeats > 0 { next = max(1, unacknowledged) + UInt64(count) }
+                if repeats > 0 { next = bufferStart + UInt64(count) }
             } else if isFinishSent {
                 emit(dataEnd, [.finish, .acknowledge], [])
             }
@@ -215,7 +216,7 @@ final class TCPStream {
         case .packetTooBig(let mtu):
             segmentSize = max(536, min(segmentSize, mtu - (local.family == .ipv4 ? 40 : 60)))
             if phase == .open, next > unacknowledged {
-                next = max(1, unacknowledged)
+                next = bufferStart
                 pump()
             }
         case .hostUnreachable, .prohibited, .portUnreachable:
@@ -295,8 +296,9 @@ final class TCPStream {
             }
             return
         }
-        let data = Int(min(position, dataEnd) - max(1, unacknowledged))
-        buffer.removeFirst(max(0, min(data, buffer.count)))
+        let data = max(bufferStart, min(position, dataEnd)) - bufferStart
+        buffer.removeFirst(Int(data))
+        bufferStart += data
         if let timed, position >= timed.position {
             measure(timed.at.nanoseconds)
             self.timed = nil
