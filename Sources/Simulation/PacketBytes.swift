@@ -86,7 +86,7 @@ extension Packet {
 
 extension ICMPMessage {
     fileprivate func write(family: AddressFamily, into output: inout OutputSpan<UInt8>) {
-        let (type, code) = family == .ipv4 ? numbersOfVersion4 : numbersOfVersion6
+        let (type, code) = reason.numbers(family)
         output.append(type)
         output.append(code)
         output.append(bigEndian: UInt16(0))
@@ -103,26 +103,22 @@ extension ICMPMessage {
         output.append(bigEndian: quotedDestination.port)
         output.append(bigEndian: UInt32(0))
     }
+}
 
-    /// Type and code of ICMP (RFC 792, RFC 1812 §5.2.7.1).
-    var numbersOfVersion4: (type: UInt8, code: UInt8) {
-        switch reason {
-        case .hostUnreachable: (3, 1)
-        case .portUnreachable: (3, 3)
-        case .prohibited: (3, 13)
-        case .packetTooBig: (3, 4)
-        case .timeExceeded: (11, 0)
-        }
-    }
-
-    /// Type and code of ICMPv6 (RFC 4443).
-    var numbersOfVersion6: (type: UInt8, code: UInt8) {
-        switch reason {
-        case .hostUnreachable: (1, 3)
-        case .portUnreachable: (1, 4)
-        case .prohibited: (1, 1)
-        case .packetTooBig: (2, 0)
-        case .timeExceeded: (3, 0)
+extension ICMPReason {
+    /// Type and code of ICMP (RFC 792, RFC 1812 §5.2.7.1) or ICMPv6 (RFC 4443).
+    func numbers(_ family: AddressFamily) -> (type: UInt8, code: UInt8) {
+        switch (self, family) {
+        case (.hostUnreachable, .ipv4): (3, 1)
+        case (.portUnreachable, .ipv4): (3, 3)
+        case (.prohibited, .ipv4): (3, 13)
+        case (.packetTooBig, .ipv4): (3, 4)
+        case (.timeExceeded, .ipv4): (11, 0)
+        case (.hostUnreachable, .ipv6): (1, 3)
+        case (.portUnreachable, .ipv6): (1, 4)
+        case (.prohibited, .ipv6): (1, 1)
+        case (.packetTooBig, .ipv6): (2, 0)
+        case (.timeExceeded, .ipv6): (3, 0)
         }
     }
 }
