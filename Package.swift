@@ -154,6 +154,13 @@ let testing: [Target] = [
         ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
     ),
     tests("ICETests", ["ICE", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
+    tests(
+        "ConnectivityTests",
+        [
+            "Connectivity", "Simulation", "ICE", "MDNS", "PortMapping", "TURNServer", "TURN", "STUN", "Crypto", "Bytes",
+            "NetTypes", "Diagnostics", "TestSupport",
+        ]
+    ),
     tests("MDNSTests", ["MDNS", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
     tests("PortMappingTests", ["PortMapping", "HTTP", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
     tests(
