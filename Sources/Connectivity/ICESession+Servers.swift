@@ -117,13 +117,17 @@ extension ICESession {
         }
     }
 
-    /// How a server is reached from a host's address: as it is, through NAT64, or not at all.
+    /// Where a server is reached from a host's address: at its first address of that family, and through NAT64.
+    ///
+    /// Through NAT64 a server sees an address of IPv4, the one that peers of IPv4 can reach.
     private func reachable(_ addresses: [IPAddress], from place: Int) -> [IPAddress] {
         let own = hosts[place].selected.address
         guard !own.ip.isLinkLocal else { return [] }
-        let direct = addresses.filter { $0.family == own.family }
-        guard direct.isEmpty, own.family == .ipv6, let nat64 else { return direct }
-        return addresses.map { nat64.synthesized($0) }
+        var found = addresses.first { $0.family == own.family }.map { [$0] } ?? []
+        if own.family == .ipv6, let nat64, let old = addresses.first(where: { $0.family == .ipv4 }) {
+            found.append(nat64.synthesized(old))
+        }
+        return found
     }
 
     // MARK: Asking
@@ -134,12 +138,12 @@ extension ICESession {
         var count = 0
         if configuration.policy != .relay {
             for index in configuration.stunServers.indices {
-                guard let known = serverAddresses[.stun(index)], count < configuration.limits.stunServersPerAddress,
-                    let address = reachable(known, from: place).first
-                else { continue }
-                count += 1
+                guard let known = serverAddresses[.stun(index)] else { continue }
                 let uri = configuration.stunServers[index]
-                query(SocketAddress(address, port: uri.port), uri.host.description, place, base, at: now)
+                for address in reachable(known, from: place) where count < configuration.limits.stunServersPerAddress {
+                    count += 1
+                    query(SocketAddress(address, port: uri.port), uri.host.description, place, base, at: now)
+                }
             }
         }
         for server in configuration.turnServers.indices { planRelays(server, from: place, at: now) }

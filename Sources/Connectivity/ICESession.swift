@@ -137,10 +137,11 @@ public struct ICESession: ~Copyable {
 
     /// Takes a candidate of the peer; a multicast DNS name is resolved first.
     public mutating func addRemoteCandidate(_ candidate: Candidate, at now: Instant) {
-        switch agent.addRemoteCandidate(candidate, at: now) {
-        case .needsResolution(let text): resolvePeer(candidate, text, at: now)
-        case .added: openTowards(candidate)
-        case .merged, .early, .ignored: break
+        // Resolved at once, also while the peer's description is still on its way.
+        if case .name(let text) = candidate.address, candidate.hasMulticastName {
+            resolvePeer(candidate, text, at: now)
+        } else if agent.addRemoteCandidate(candidate, at: now) == .added {
+            openTowards(candidate)
         }
         advance(at: now)
     }

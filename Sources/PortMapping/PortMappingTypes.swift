@@ -49,6 +49,19 @@ public struct PortMapping: Hashable, Sendable {
     public let via: PortMappingProtocol
     /// The external address is itself private or shared: there is another NAT behind this one (ice 182).
     public let isBehindAnotherNAT: Bool
+
+    /// Makes a mapping, as a driver with a gateway of its own kind does.
+    public init(
+        external: SocketAddress,
+        lifetimeSeconds: UInt32,
+        via: PortMappingProtocol,
+        isBehindAnotherNAT: Bool = false
+    ) {
+        self.external = external
+        self.lifetimeSeconds = lifetimeSeconds
+        self.via = via
+        self.isBehindAnotherNAT = isBehindAnotherNAT
+    }
 }
 
 /// Why a protocol made no mapping.

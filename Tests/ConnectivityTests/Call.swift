@@ -91,7 +91,7 @@ final class Call {
     func connects(within span: TimeSpan = .seconds(10)) -> Bool {
         start()
         let isUp = network.run(for: span) { [self] in
-            first.session.path() != nil && second.session.path() != nil
+            first.path != nil && second.path != nil
         }
         guard isUp else { return false }
         return talks()

@@ -1,5 +1,6 @@
 import Bytes
 import Connectivity
+import Diagnostics
 import ICE
 import NetTypes
 import STUN
@@ -18,7 +19,7 @@ import Testing
     @Test func `two port-restricted NATs, by the addresses that a STUN server has seen (ice 8, 9, 10)`() throws {
         let call = try Call()
         #expect(call.connects())
-        let path = try #require(call.first.session.path())
+        let path = try #require(call.first.path)
         #expect(!path.isRelayed)
     }
 
@@ -27,8 +28,8 @@ import Testing
         let symmetric = GatewayConfiguration(nat: .symmetric)
         let call = try Call(.init(first: symmetric, second: symmetric, turn: [uri]))
         #expect(call.connects())
-        let path = try #require(call.first.session.path())
-        let other = try #require(call.second.session.path())
+        let path = try #require(call.first.path)
+        let other = try #require(call.second.path)
         #expect(path.isRelayed || other.isRelayed)
         #expect(call.types(call.first).contains(.relayed))
         // The way over channels is taken after the selection.
@@ -42,7 +43,7 @@ import Testing
         for program in [call.first, call.second] {
             #expect(call.types(program) == [.relayed])
             #expect(program.candidates.allSatisfy { $0.related?.ip.isUnspecified == true && $0.related?.port == 9 })
-            #expect(program.session.path()?.isRelayed == true)
+            #expect(program.path?.isRelayed == true)
         }
     }
 
@@ -54,7 +55,7 @@ import Testing
         let uris = ["turn:turn.example", "turns:turn.example:443?transport=tcp"]
         let call = try Call(.init(first: gateway, turn: uris))
         #expect(call.connects())
-        #expect(call.first.session.path()?.isRelayed == true)
+        #expect(call.first.path?.isRelayed == true)
     }
 
     @Test func `TCP between hosts where UDP does not pass (ice 118, 122, 123, 124, 125)`() throws {
@@ -115,7 +116,7 @@ import Testing
         let call = try Call(.init(first: symmetric, second: symmetric) { $0.usesPortMapping = true })
         call.first.mapsPorts = true
         #expect(call.connects())
-        #expect(call.first.session.path()?.isRelayed == false)
+        #expect(call.first.path?.isRelayed == false)
     }
 
     @Test func `a host with IPv6 alone behind NAT64 reaches a peer with IPv4 alone (ice 14)`() throws {

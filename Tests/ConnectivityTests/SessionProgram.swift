@@ -59,6 +59,8 @@ final class SessionProgram: SimulatedProgram {
 
     var nextTimeout: Instant? { session.nextTimeout }
 
+    var path: ICEPath? { session.path() }
+
     var candidates: [Candidate] { session.localCandidates }
 
     func has(_ event: SessionEvent) -> Bool { events.contains { $0.1 == event } }
@@ -80,14 +82,8 @@ final class SessionProgram: SimulatedProgram {
         }
         switch result {
         case .direct(let base, let destination):
-            let transmit = SessionTransmit(
-                base: base,
-                destination: destination,
-                byteCount: payload.count,
-                hopLimit: nil
-            )
-            transmitNow(payload, transmit, context)
-        case .written(let transmit): transmitNow(bytes, transmit, context)
+            transmitNow(payload, base, destination, nil, context)
+        case .written(let transmit): transmitNow(bytes, transmit.base, transmit.destination, nil, context)
         case .held, .noPath, .tooLong: break
         }
         drain(context)
@@ -142,7 +138,7 @@ final class SessionProgram: SimulatedProgram {
                 guard let transmit else { break }
                 moved = true
                 sent.append((host.now, transmit))
-                transmitNow(bytes, transmit, host)
+                transmitNow(bytes, transmit.base, transmit.destination, transmit.hopLimit, host)
             }
             while true {
                 var component: UInt16?
@@ -158,10 +154,16 @@ final class SessionProgram: SimulatedProgram {
         }
     }
 
-    private func transmitNow(_ bytes: [UInt8], _ transmit: SessionTransmit, _ host: HostContext) {
-        switch sockets[transmit.base] {
+    private func transmitNow(
+        _ bytes: [UInt8],
+        _ base: BaseID,
+        _ destination: SocketAddress,
+        _ hopLimit: UInt8?,
+        _ host: HostContext
+    ) {
+        switch sockets[base] {
         case .datagrams(let socket)?:
-            try? host.send(bytes, to: transmit.destination, from: socket, timeToLive: transmit.hopLimit ?? 64)
+            try? host.send(bytes, to: destination, from: socket, timeToLive: hopLimit ?? 64)
         case .stream(let stream)?:
             let wrapped = tls[stream]?.wrap(bytes) ?? bytes
             host.write(wrapped, to: stream)
@@ -262,7 +264,10 @@ final class SessionProgram: SimulatedProgram {
         }
         guard let base = basesOfStreams[stream] else { return }
         var bytes = bytes
-        if tls[stream] != nil { bytes = tls[stream]?.receive(bytes)?.data ?? [] }
+        if let output = tls[stream]?.receive(bytes) {
+            host.write(output.reply, to: stream)
+            bytes = output.data
+        }
         session.receiveStream(bytes.span, on: base, at: host.now)
     }
 
