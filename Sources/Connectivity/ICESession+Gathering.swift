@@ -188,6 +188,9 @@ extension ICESession {
             offers.append(offer)
             tell(.candidate(offer.signalled))
         }
+        // What servers saw may have changed since nothing was asked any more.
+        for handle in queryHandles where !starts.contains(.query(handle)) { starts.append(.query(handle)) }
+        startAt = min(startAt, now)
         hasGathered = false
         isGathering = false
         gather(at: now)

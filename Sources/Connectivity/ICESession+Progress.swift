@@ -18,6 +18,7 @@ extension ICESession {
         reviewGathering(at: now)
         if isClosing, !hasToldClosed, relayHandles.isEmpty {
             hasToldClosed = true
+            timers.removeAll()
             for host in hosts {
                 for base in [host.base, host.listener].compactMap(\.self) { want(.close(base)) }
             }
@@ -58,8 +59,11 @@ extension ICESession {
         while let event = agent.pollEvent() {
             switch event {
             case .stateChanged(let state): tell(.stateChanged(state))
-            case .pathChanged(let component, let path): tell(.pathChanged(component: component, path))
+            case .pathChanged(let component, let path):
+                if path == nil { selected.remove(component) }
+                tell(.pathChanged(component: component, path))
             case .selected(let component, let path):
+                selected.insert(component)
                 bindChannel(path, at: now)
                 tell(.selected(component: component, path))
             case .permissionNeeded(let base, let peer): permit(base, peer, at: now)
@@ -185,11 +189,15 @@ extension ICESession {
     /// Keeps a binding of the NAT alive until a pair is selected, after which the path keeps itself alive (ice 16).
     private mutating func refreshBinding(_ handle: SlotHandle, at now: Instant) {
         let isDue = queries.read(handle) { $0.refreshAt <= now && $0.mapped != nil } ?? false
-        guard isDue, !isClosing, agent.state != .completed || configuration.isContinual && !hasSelected else { return }
+        guard isDue, !isClosing else { return }
+        guard selected.count < configuration.ice.componentCount else {
+            // It may be wanted again.
+            let next = now + configuration.deadlines.bindingRefresh
+            _ = queries.update(handle) { $0.refreshAt = next }
+            return timers.push(.refresh(handle), at: next)
+        }
         startQuery(handle, at: now)
     }
-
-    private var hasSelected: Bool { agent.path() != nil }
 
     // MARK: The end of gathering
 

@@ -58,6 +58,8 @@ public struct ICESession: ~Copyable {
     var generation = 0
     var isClosing = false
     var hasToldClosed = false
+    /// Components with a selected pair, whose path keeps itself alive.
+    var selected: Set<UInt16> = []
     var lastEffect: UInt32 = 0
     var lastOwnBase = ICESession.firstOwnBase
     var networks: [UInt32] = []

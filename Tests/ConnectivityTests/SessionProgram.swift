@@ -69,13 +69,18 @@ final class SessionProgram: SimulatedProgram {
 
     /// Does something with the session from outside.
     func act(_ body: (inout ICESession, Instant) -> Void) {
-        guard let context else { return }
-        body(&session, context.now)
-        drain(context)
+        context?.host
+            .perform(self) { program, host in
+                body(&program.session, host.now)
+                program.drain(host)
+            }
     }
 
     func send(_ payload: [UInt8]) {
-        guard let context else { return }
+        context?.host.perform(self) { program, host in program.send(payload, host) }
+    }
+
+    private func send(_ payload: [UInt8], _ context: HostContext) {
         var result = SessionSend.noPath
         let bytes = buildBytes(capacity: 70_000) { output in
             result = session.send(payload.span, at: context.now, into: &output)
