@@ -218,8 +218,9 @@ let testing: [Target] = [
     .target(
         name: "FuzzTargets",
         dependencies: dependencies([
-            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "ICE", "HTTP", "WebSocket",
-            "SignalingMessages", "Signaling", "CommandLineSupport", "Server",
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "HTTP", "WebSocket",
+            "SignalingMessages", "Signaling", "CommandLineSupport", "Server", "ICE", "MDNS", "PortMapping",
+            "Connectivity",
         ]),
         path: "Fuzz/FuzzTargets",
         swiftSettings: settings
@@ -229,8 +230,7 @@ let testing: [Target] = [
         name: "AllocationTests",
         dependencies: dependencies([
             "CMallocCounter", "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "ICE",
-            "CLinux",
-            "EventLoop", "Transport", "Relay",
+            "Connectivity", "CLinux", "EventLoop", "Transport", "Relay",
         ]),
         path: "Tests/AllocationTests",
         swiftSettings: settings

@@ -20,6 +20,12 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case signalingMessages = "SignalingMessages"
     /// A TLS session, as server and as client, before it is established.
     case tls = "TLS"
+    /// Multicast DNS: its datagrams and time played by the bytes.
+    case mdns = "MDNS"
+    /// Port mapping: the gateway played by the bytes.
+    case portMapping = "PortMapping"
+    /// A whole ICE session: servers, peer and connections played by the bytes.
+    case connectivity = "Connectivity"
     /// Addresses, encodings and command lines, as people type them.
     case text = "Text"
 
@@ -36,6 +42,9 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .signaling: runSignaling(input)
         case .signalingMessages: runSignalingMessages(input)
         case .tls: runTLS(input)
+        case .mdns: runMDNS(input)
+        case .portMapping: runPortMapping(input)
+        case .connectivity: runConnectivity(input)
         case .text: runText(input)
         }
     }

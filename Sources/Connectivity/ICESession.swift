@@ -117,6 +117,8 @@ public struct ICESession: ~Copyable {
     public var statistics: ICEStatistics { agent.statistics }
     /// All pairs, for statistics; allocates.
     public var pairs: [ICEPairSnapshot] { agent.pairSnapshots }
+    /// As what servers have seen our sockets: equal ports for different servers mean a mapping that peers can use.
+    public var mappingObservations: [MappingObservation] { agent.mappingObservations }
     /// The candidates that were signalled and are still good.
     public var localCandidates: [Candidate] { offers.map(\.signalled) }
     /// What was dropped, by reason.

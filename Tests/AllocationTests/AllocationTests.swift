@@ -33,7 +33,8 @@ func blocksPerOperation(_ operations: Int = 2000, _ body: (Int) throws -> Void) 
 @main
 struct AllocationTests {
     static func main() throws {
-        let scenarios = engineScenarios + iceScenarios + cryptoScenarios + containerScenarios + driverScenarios
+        let scenarios =
+            engineScenarios + iceScenarios + sessionScenarios + cryptoScenarios + containerScenarios + driverScenarios
         try checkCounter()
         var failures = 0
         print("| operation | blocks | budget |\n|---|---|---|")
