@@ -181,12 +181,15 @@ final class SessionWorld {
     /// Sends a kilobyte to the other side, as a driver does.
     func send(from index: Int) throws {
         var result = SessionSend.noPath
+        let payload = payload
         buffer.removeAll(keepingCapacity: true)
         buffer.append(addingCapacity: ICESession.maximumMessageByteCount) { output in
-            result =
-                index == 0
-                ? first.send(payload.span, at: now, into: &output)
-                : second.send(payload.span, at: now, into: &output)
+            let data = payload.span
+            if index == 0 {
+                result = first.send(data, at: now, into: &output)
+            } else {
+                result = second.send(data, at: now, into: &output)
+            }
         }
         let destination: SocketAddress
         switch result {
