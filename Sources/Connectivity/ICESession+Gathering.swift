@@ -25,7 +25,11 @@ extension ICESession {
             // Places of hosts are kept in bases: one that is free is used again, none moves.
             let place = hosts.firstIndex { $0.isGone && isFree($0) } ?? hosts.count
             if place == hosts.count { hosts.append(host) } else { hosts[place] = host }
-            if isGathering || hasGathered && configuration.isContinual { openHost(place, at: now) }
+            guard isGathering || hasGathered && configuration.isContinual else { continue }
+            // Another network may know names that the last one did not.
+            resolveServers(at: now)
+            openHost(place, at: now)
+            discoverPrefix(at: now)
         }
         if selected.isEmpty { agent.note(.noInterfaces) }
         advance(at: now)
@@ -42,7 +46,9 @@ extension ICESession {
         generation += 1
         timers.push(.goodEnough(generation: generation), at: now + configuration.deadlines.goodEnough)
         resolveServers(at: now)
-        for place in hosts.indices where !hosts[place].isGone && hosts[place].base == nil { openHost(place, at: now) }
+        for place in hosts.indices where !hosts[place].isGone {
+            if hosts[place].base == nil { openHost(place, at: now) } else { askServers(from: place, at: now) }
+        }
         discoverPrefix(at: now)
         advance(at: now)
     }

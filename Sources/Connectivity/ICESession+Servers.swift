@@ -12,7 +12,7 @@ extension ICESession {
         for index in configuration.stunServers.indices {
             let uri = configuration.stunServers[index]
             guard !uri.isSecure else {
-                tell(.serverFailed(server: uri.host.description, .tls, .unsupportedURI))
+                if !hasGathered { tell(.serverFailed(server: uri.host.description, .tls, .unsupportedURI)) }
                 continue
             }
             resolve(.stun(index), uri.host, at: now)
@@ -109,7 +109,12 @@ extension ICESession {
     /// On a host that has only IPv6, asks where the network puts IPv4 (RFC 7050; ice 14).
     mutating func discoverPrefix(at now: Instant) {
         let present = hosts.filter { !$0.isGone && !$0.selected.address.ip.isLinkLocal }
-        guard nat64 == nil, !present.isEmpty, present.allSatisfy({ $0.selected.address.family == .ipv6 }) else {
+        let isAsked = effects.values.contains { effect in
+            if case .resolvePrefix = effect.purpose { return true }
+            return false
+        }
+        guard nat64 == nil, !isAsked, !present.isEmpty, present.allSatisfy({ $0.selected.address.family == .ipv6 })
+        else {
             return
         }
         want(.resolvePrefix, within: configuration.deadlines.resolution, holdsGathering: true, at: now) {

@@ -6,6 +6,7 @@ import NetTypes
 import STUN
 import Simulation
 import TURN
+import TURNServer
 import TestSupport
 import Testing
 
@@ -268,6 +269,23 @@ import Testing
         }
         #expect(again.count >= 2)
         #expect(again.allSatisfy { $0.usernameFragment == fragment })
+    }
+
+    @Test func `a restart makes anew what was freed after the last selection (ice 76, 77)`() throws {
+        let call = try Call(.init(turn: ["turn:turn.example"]) { $0.isContinual = false })
+        #expect(call.connects())
+        call.network.run(for: .seconds(30))
+        #expect(call.turn.statistics?.allocations == 0, "a direct path needs no relay")
+        call.first.act { session, now in
+            let description = session.restart(at: now)
+            call.signal { call.second.act { _ = $0.setRemoteDescription(description, at: $1) } }
+        }
+        call.network.run(for: .milliseconds(100))
+        let answer = call.second.session.localDescription
+        call.first.act { _ = $0.setRemoteDescription(answer, at: $1) }
+        call.network.run(for: .seconds(1))
+        #expect(call.types(call.first) == [.host, .serverReflexive, .relayed])
+        #expect(call.talks())
     }
 
     @Test func `with candidates pooled, both peers connect one and a half round trips after the last description`()
