@@ -142,7 +142,7 @@ extension ICESession {
     /// Prepares data of the application for the path to the peer (ice 81).
     ///
     /// A direct path takes the payload itself. For a relay or a connection the framed message is written into `output`,
-    /// for which `maximumMessageByteCount` is always room enough. After `.held`, drain `pollTransmit`.
+    /// for which 64 bytes more than the payload has are room enough. After `.held`, drain `pollTransmit`.
     public mutating func send(
         _ payload: Span<UInt8>,
         component: UInt16 = 1,
@@ -218,7 +218,7 @@ extension ICESession {
 
     /// Writes the next message to send, or returns `nil` if there is none for now.
     ///
-    /// All transactions of the process share `pacer`. The free capacity must be `maximumMessageByteCount`.
+    /// All transactions of the process share `pacer`. The free capacity must be `maximumTransmitByteCount`.
     public mutating func pollTransmit(
         at now: Instant,
         pacer: inout CheckPacer,

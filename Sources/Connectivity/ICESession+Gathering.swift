@@ -71,6 +71,7 @@ extension ICESession {
         switch effect.purpose {
         case .bind(let place) where !hosts[place].isGone: socketBound(place, base, local, at: now)
         case .listen(let place) where !hosts[place].isGone: listenerBound(place, base, local, at: now)
+        case .probe(let place) where !hosts[place].isGone: probingSocketBound(place, base, local, at: now)
         default: refuse(base)
         }
         advance(at: now)
@@ -279,6 +280,7 @@ extension ICESession {
                 want(.cancel(id))
             }
         }
+        closeProbingSockets(of: place, at: now)
         withdraw(.host(place), at: now)
         for base in [hosts[place].base, hosts[place].listener].compactMap(\.self) {
             agent.removeBase(base, at: now)
@@ -293,7 +295,7 @@ extension ICESession {
 
     private func hostPlace(of purpose: Purpose) -> Int? {
         switch purpose {
-        case .bind(let host), .listen(let host), .publish(let host): host
+        case .bind(let host), .listen(let host), .publish(let host), .probe(let host): host
         case .map(let host, _): host
         case .connectPeer(_, let host, _): host
         case .connectRelay(let plan): plan.host

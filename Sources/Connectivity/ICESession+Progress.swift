@@ -19,6 +19,7 @@ extension ICESession {
         if isClosing, !hasToldClosed, relayHandles.isEmpty {
             hasToldClosed = true
             timers.removeAll()
+            for place in hosts.indices { closeProbingSockets(of: place, at: now) }
             for host in hosts {
                 for base in [host.base, host.listener].compactMap(\.self) { want(.close(base)) }
             }
@@ -145,7 +146,7 @@ extension ICESession {
         case .resolveServer(let name): serverUnreachable(name, failure)
         case .resolvePeer: agent.note(.nameNotResolved)
         // Without a name the address stays concealed: reflexive candidates alone (ice 146).
-        case .listen, .resolvePrefix, .publish, .map: break
+        case .listen, .resolvePrefix, .publish, .map, .probe: break
         }
     }
 
@@ -158,6 +159,7 @@ extension ICESession {
         case .refresh(let handle): refreshBinding(handle, at: now)
         case .relay(let handle): relayLate(handle, at: now)
         case .plans: break
+        case .probing: probingDue(at: now)
         case .goodEnough(let number), .grace(let number):
             if number == generation { beGoodEnough() }
         }

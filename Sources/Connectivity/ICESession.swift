@@ -15,8 +15,10 @@ import TURN
 public struct ICESession: ~Copyable {
     /// What the session was told.
     public let configuration: ICESessionConfiguration
-    /// How many bytes a message out of `pollTransmit` or `send` has at most: the room to give.
+    /// How many bytes a message out of `send` has at most, for the longest payload: room that always suffices.
     public static let maximumMessageByteCount = 65_535 + 64
+    /// How many bytes a message out of `pollTransmit` has at most.
+    public static let maximumTransmitByteCount = 4096 + 64
     /// Bases of the session's own begin here; the driver's are below.
     public static let firstOwnBase: UInt32 = 0x8000_0000
 
@@ -50,6 +52,7 @@ public struct ICESession: ~Copyable {
     /// Addresses behind names of the peer: no relay of ours is told of them (ice 153).
     var concealedPeers: Set<IPAddress> = []
     var openers: [(base: BaseID, to: SocketAddress)] = []
+    var probingState = ProbingState()
 
     var isGathering = false
     var hasGathered = false
@@ -86,7 +89,7 @@ public struct ICESession: ~Copyable {
         self.configuration = configuration
         var entropy = entropy
         agent = ICEAgent(
-            configuration.ice,
+            Self.limits(for: configuration),
             credentials: credentials,
             tag: tag,
             entropy: entropy.forked(),
@@ -141,6 +144,7 @@ public struct ICESession: ~Copyable {
 
     /// Takes a candidate of the peer; a multicast DNS name is resolved first.
     public mutating func addRemoteCandidate(_ candidate: Candidate, at now: Instant) {
+        noteForProbing(candidate, at: now)
         // Resolved at once, also while the peer's description is still on its way.
         if case .name(let text) = candidate.address, candidate.hasMulticastName {
             resolvePeer(candidate, text, at: now)

@@ -172,6 +172,10 @@ public struct ICESessionConfiguration: Sendable {
     public var isContinual = true
     /// Guesses at ports, only with the owner's consent: they make the peer send to ports that may be others'.
     public var prediction = PortPrediction.off
+    /// Sockets and probes by the hundred against one NAT whose mapping depends on the destination; `nil` for none.
+    ///
+    /// Only with the consent of both owners: the probes go to ports that may be others'.
+    public var probing: PortProbing?
     /// The hop limit of a packet that opens our NAT before the peer's check comes, too low to reach the peer's.
     ///
     /// For NATs that block an address after an unexpected packet from it; `nil` for none.

@@ -131,6 +131,7 @@ enum Purpose {
     case publish(host: Int)
     case resolvePeer(Candidate)
     case map(host: Int, base: BaseID)
+    case probe(host: Int)
 }
 
 struct PendingEffect {
@@ -151,6 +152,7 @@ enum SessionTimer: Sendable {
     case refresh(SlotHandle)
     case relay(SlotHandle)
     case plans
+    case probing
     case goodEnough(generation: Int)
     case grace(generation: Int)
 }

@@ -288,10 +288,27 @@ import Testing
         #expect(call.talks())
     }
 
-    @Test func `with candidates pooled, both peers connect one and a half round trips after the last description`()
-        throws
-    {
-        let call = try Call()
+    @Test func `one hard NAT is passed by chance, only with consent, and what was opened for it is closed`() throws {
+        var hard = NATBehavior.symmetric
+        hard.ports = .random
+        var setup = Call.Setup(first: .init(nat: hard), stun: ["stun:stun.example", "stun:turn.example"])
+        let plain = try Call(setup)
+        #expect(!plain.connects(within: .seconds(45)))
+        setup.change = { $0.probing = PortProbing() }
+        let call = try Call(setup)
+        #expect(call.connects(within: .seconds(45)))
+        #expect(call.first.path?.isRelayed == false)
+        call.network.run(for: .seconds(3))
+        let opened = call.first.effects.filter { if case .bindUDP = $0 { true } else { false } }.count
+        let closed = call.first.effects.filter { if case .close = $0 { true } else { false } }.count
+        #expect(opened == 257)
+        #expect(closed == 255)
+        #expect(call.first.candidates.count <= 3, "none of them was signalled")
+        #expect(call.talks())
+    }
+
+    /// Gathers on both sides, then lets the descriptions cross; how long it took until both had a path.
+    private func connectPooled(_ call: Call) -> TimeSpan {
         for index in [0, 1] { call.hosts[index].run([call.first, call.second][index]) }
         call.network.run(for: .seconds(3))
         let begun = call.network.now
@@ -306,8 +323,20 @@ import Testing
             }
         }
         _ = call.network.run(for: .seconds(5)) { call.first.path != nil && call.second.path != nil }
+        return call.network.now - begun
+    }
+
+    @Test func `with candidates pooled, both peers connect one and a half round trips after the last description`()
+        throws
+    {
+        let call = try Call()
         // Each way is two LAN links of no delay and two gateway links of 10 ms: a round trip is 40 ms.
-        let elapsed = call.network.now - begun
-        #expect(elapsed.milliseconds <= call.signalingDelay.milliseconds + 60 + 15)
+        #expect(connectPooled(call).milliseconds <= call.signalingDelay.milliseconds + 60 + 15)
+    }
+
+    @Test func `over two relays, the check leaves right behind the request for its permission (ice 43)`() throws {
+        let call = try Call(.init(turn: ["turn:turn.example"]) { $0.policy = .relay })
+        // Client to server are 20 ms: to the peer and back 80 ms, and nothing before that.
+        #expect(connectPooled(call).milliseconds <= call.signalingDelay.milliseconds + 80 + 30)
     }
 }
