@@ -38,18 +38,16 @@ extension ICESession {
     ///
     /// A STUN server and a TURN server may be one, and a peer's check may come from a server's address too.
     private func route(_ datagram: Span<UInt8>, _ base: BaseID, _ source: SocketAddress) -> ServerRoute? {
-        guard datagram.count > 0 else { return nil }
-        var fallback: ServerRoute?
+        guard datagram.count >= 2 else { return nil }
+        let isBinding = datagram[0] < 4 && Self.isBinding(datagram)
         for route in routes where route.base == base && route.server == source {
-            let isBinding = datagram.count >= 2 && datagram[0] < 4 && Self.isBinding(datagram)
             switch route.client {
-            case .query where isBinding && datagram[0] & 1 == 1: return route
-            case .relay where !isBinding: return route
-            case .query: break
-            case .relay: fallback = nil
+            // The upper of the two bits of the class says that it is an answer.
+            case .query: if isBinding, datagram[0] & 1 == 1 { return route }
+            case .relay: if !isBinding { return route }
             }
         }
-        return fallback
+        return nil
     }
 
     /// Whether a message of STUN has the method Binding, whatever its class (RFC 8489 §5).

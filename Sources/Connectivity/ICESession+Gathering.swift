@@ -180,7 +180,34 @@ extension ICESession {
         var candidate = found(.serverReflexive, place, mapped, base: local)
         candidate.server = server
         if isHidden { candidate.related = SocketAddress(.unspecified(mapped.family), port: 9) }
-        if offer(candidate, base: base, origin: origin, at: now) { beginGrace(at: now) }
+        let isOffered =
+            offer(candidate, base: base, origin: origin, at: now)
+            || mapped == local && offerPublic(candidate, base: base, origin: origin)
+        if isOffered { beginGrace(at: now) }
+    }
+
+    /// Signals an address that is concealed and public at once: to the agent it is the host candidate's, to the peer it is
+    /// no more than what a server has seen, and never redundant (ice 147).
+    private mutating func offerPublic(_ found: LocalCandidate, base: BaseID, origin: Origin) -> Bool {
+        guard isGathering || configuration.isContinual,
+            let host = offers.first(where: { $0.base == base && $0.found.concealedName != nil }),
+            !offers.contains(where: {
+                $0.base == base && $0.found.address == found.address && $0.found.type == found.type
+            })
+        else { return false }
+        var signalled = host.signalled
+        signalled.foundation = "public\(signalled.foundation)"
+        signalled.type = .serverReflexive
+        signalled.address = .ip(found.address.ip)
+        signalled.related = found.related
+        signalled.priority = CandidatePriority.candidate(
+            typePreference: CandidatePriority.type(.serverReflexive, .udp),
+            localPreference: UInt16(truncatingIfNeeded: signalled.priority &>> 8),
+            component: signalled.component
+        )
+        offers.append(Offer(found: found, base: base, signalled: signalled, origin: origin))
+        tell(.candidate(signalled))
+        return true
     }
 
     /// Has all candidates signalled once more, for a new generation; what the agent has let go comes back.

@@ -40,7 +40,7 @@ public enum SessionEffect: Hashable, Sendable {
     case mapPort(EffectID, MappedTransport, interface: UInt32, port: UInt16)
     /// The end of a mapping; no answer.
     case unmapPort(EffectID)
-    /// The end of a socket, a listener or a connection; no answer.
+    /// The end of a socket, a listener or a connection, or of one that has ended by itself; no answer.
     case close(BaseID)
     /// An answer is not wanted any more; if it comes all the same, what it brings is closed.
     case cancel(EffectID)
