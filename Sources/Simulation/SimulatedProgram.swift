@@ -153,6 +153,9 @@ public struct HostContext {
     /// The address that a socket is bound to; all zeros for all addresses.
     public func localAddress(of socket: SocketID) -> SocketAddress? { host.sockets[socket.index]?.local }
 
+    /// Whether the name is that of a TCP listener.
+    public func isListener(_ socket: SocketID) -> Bool { host.sockets[socket.index]?.ipProtocol == .tcp }
+
     /// Sends a datagram; a socket on all addresses sends from `source` if it is given.
     ///
     /// - Throws: What the system says at once; what happens on the way nobody hears of, or by `.unreachable`.

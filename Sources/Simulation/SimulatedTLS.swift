@@ -3,7 +3,8 @@
 /// Nothing is secret and nothing is authenticated; boxes on the way that look for TLS find it.
 public struct SimulatedTLS: Sendable {
     private let isClient: Bool
-    private var isOpen = false
+    /// Whether the handshake is over.
+    public private(set) var isOpen = false
     private var input: [UInt8] = []
     private var waiting: [UInt8] = []
 

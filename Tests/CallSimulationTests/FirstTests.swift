@@ -1,0 +1,6 @@
+import CallSimulation
+import Testing
+
+@Suite struct First {
+    @Test func `x`() {}
+}
