@@ -54,14 +54,21 @@ let engines: [Target] = [
     module("TURN", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN"]),
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
     module("ICE", ["Bytes", "NetTypes", "Crypto", "STUN"]),
-    // Drives the engines in virtual time; a library of its own.
-    module("Simulation", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer"]),
     module("HTTP", ["Bytes", "NetTypes"]),
     module("MDNS", ["Bytes", "NetTypes", "Diagnostics"]),
     module("PortMapping", ["Bytes", "NetTypes", "Diagnostics", "HTTP"]),
     module(
         "Connectivity",
         ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "ICE", "MDNS", "PortMapping"]
+    ),
+    // Drive the engines in virtual time; libraries of their own.
+    module("Simulation", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer"]),
+    module(
+        "CallSimulation",
+        [
+            "Bytes", "NetTypes", "Diagnostics", "STUN", "TURN", "TURNServer", "ICE", "MDNS", "PortMapping",
+            "Connectivity", "Simulation",
+        ]
     ),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
     system("CWslay", apt: "libwslay-dev"),
@@ -169,6 +176,13 @@ let testing: [Target] = [
             "Simulation", "TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport",
         ]
     ),
+    tests(
+        "CallSimulationTests",
+        [
+            "CallSimulation", "Simulation", "Connectivity", "ICE", "MDNS", "PortMapping", "TURN", "STUN", "Bytes",
+            "NetTypes", "Diagnostics", "TestSupport",
+        ]
+    ),
     tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
     tests("WebSocketTests", ["WebSocket", "HTTP", "Bytes", "NetTypes", "Crypto", "TestSupport"]),
     tests("SignalingTests", ["Signaling", "SignalingMessages", "Diagnostics", "NetTypes", "Bytes", "TestSupport"]),
@@ -255,7 +269,7 @@ let package = Package(
     name: "floe",
     products: [
         .executable(name: "floe", targets: ["floe"]),
-        .library(name: "Simulation", targets: ["Simulation"]),
+        .library(name: "Simulation", targets: ["Simulation", "CallSimulation"]),
     ],
     targets: (ground + engines + drivers + services + testing + fuzzing)
 )
