@@ -1,5 +1,5 @@
 public import Connectivity
-public import ICE
+import ICE
 public import NetTypes
 import STUN
 public import Simulation

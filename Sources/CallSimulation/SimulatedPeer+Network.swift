@@ -83,7 +83,12 @@ extension SimulatedPeer {
         }
         let isListener = host.isListener(socket)
         let base = newBase(isListener ? .listener(socket) : .datagrams(socket))
-        session?.bound(id, base: base, local: SocketAddress(address.ip, port: address.port, scope: local.scope), at: host.now)
+        session?.bound(
+            id,
+            base: base,
+            local: SocketAddress(address.ip, port: address.port, scope: local.scope),
+            at: host.now
+        )
     }
 
     private func connect(
@@ -152,7 +157,9 @@ extension SimulatedPeer {
         _ host: HostContext
     ) {
         if names?.socket == socket { names?.receive(bytes, source, local, host) }
-        for key in mappers.keys.sorted() where mappers[key]?.socket == socket { mappers[key]?.receive(bytes, source, host) }
+        for key in mappers.keys.sorted() where mappers[key]?.socket == socket {
+            mappers[key]?.receive(bytes, source, host)
+        }
         guard let base = baseOfSocket[socket] else { return }
         let outcome = session?.receive(bytes.span, on: base, from: source, at: host.now)
         if case .data(_, let range) = outcome { received.append((host.now, Array(bytes[range]))) }

@@ -129,7 +129,9 @@ public final class SimulatedPeer: SimulatedProgram {
     /// The longest time between two datagrams of the other side, from the first one on.
     public func longestGap(until end: Instant) -> TimeSpan {
         var longest = TimeSpan.zero
-        for (earlier, later) in zip(received, received.dropFirst()) { longest = max(longest, later.time - earlier.time) }
+        for (earlier, later) in zip(received, received.dropFirst()) {
+            longest = max(longest, later.time - earlier.time)
+        }
         return received.last.map { max(longest, end - $0.time) } ?? .zero
     }
 
