@@ -123,7 +123,7 @@ let services: [Target] = [
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
             "Transport", "Store", "Relay", "WebService", "Instruments", "CommandLineSupport", "Conformance",
-            "Bench",
+            "Bench", "Simulation", "CallSimulation",
         ]
     ),
     .executableTarget(

@@ -135,6 +135,7 @@ public final class CallWorld {
     /// The server, if there is one.
     public let server: TURNServerProgram?
     private let run: CallRun
+    private var finished: Instant?
 
     init(_ run: CallRun, seed: UInt64) {
         self.run = run
@@ -205,11 +206,20 @@ public final class CallWorld {
         left.run(offerer)
     }
 
-    /// Whether both sides have a path, and neither looks for a better one; or one has given up.
+    /// Whether nothing better is to be waited for.
+    ///
+    /// Both sides have a direct path, or ten seconds ago they have finished their checks or given up.
     public var isSettled: Bool {
-        if offerer.state == .failed, answerer.state == .failed { return true }
-        guard offerer.path != nil, answerer.path != nil else { return false }
-        return offerer.isDirect && answerer.isDirect || offerer.state == .completed && answerer.state == .completed
+        if offerer.isDirect, answerer.isDirect { return true }
+        let isOver =
+            offerer.state == .failed && answerer.state == .failed
+            || offerer.state == .completed && answerer.state == .completed
+        guard isOver else {
+            finished = nil
+            return false
+        }
+        finished = finished ?? network.now
+        return network.now - (finished ?? network.now) >= .seconds(10)
     }
 
     /// How it went so far.

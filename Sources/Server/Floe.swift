@@ -17,6 +17,7 @@ public enum Floe {
             TURNCommand.specification,
             ConformCommand.specification,
             BenchCommand.specification,
+            SimulateCommand.specification,
             CommandSpecification("version", "Print the version."),
         ]
     )
@@ -54,6 +55,7 @@ public enum Floe {
         case "turn": return try TURNCommand.run(arguments)
         case "conform": return try ConformCommand.run(arguments)
         case "bench": return try BenchCommand.run(arguments)
+        case "simulate": return try SimulateCommand.run(arguments)
         default:
             Console.print("floe \(version)\n")
             return 0
