@@ -87,7 +87,9 @@ public final class SimulatedPeer: SimulatedProgram {
     private var hasSentDescription = false
     private var unsent = PeerMessage()
     private var nextHeartbeat: Instant?
-    private var heartbeatCount: UInt32 = 0
+    private var restartAt: Instant?
+    private var lastRestart: Instant?
+    private var heartbeatCount: UInt64 = 0
     private var early: [PeerMessage] = []
 
     struct PendingConnection {
@@ -139,6 +141,7 @@ public final class SimulatedPeer: SimulatedProgram {
     public var nextTimeout: Instant? {
         var next = session?.nextTimeout ?? .distantFuture
         if let nextHeartbeat { next = min(next, nextHeartbeat) }
+        if let restartAt { next = min(next, restartAt) }
         if let due = names?.nextTimeout { next = min(next, due) }
         for mapper in mappers.values { next = min(next, mapper.nextTimeout ?? .distantFuture) }
         return next == .distantFuture ? nil : next
@@ -163,10 +166,12 @@ public final class SimulatedPeer: SimulatedProgram {
         session?.handleTimeout(at: host.now)
         names?.handleTimeout(host)
         for key in mappers.keys.sorted() { mappers[key]?.handleTimeout(host) }
+        if let due = restartAt, due <= host.now { beginRestart(host) }
         if let due = nextHeartbeat, due <= host.now, let interval = options.heartbeat {
             nextHeartbeat = host.now + interval
             heartbeatCount += 1
-            send(buildBytes(capacity: 4) { $0.append(bigEndian: heartbeatCount) }, host)
+            // A first byte that is neither STUN's nor DTLS's (RFC 7983 §7).
+            send(buildBytes(capacity: 8) { $0.append(bigEndian: 0x8000_0000_0000_0000 | heartbeatCount) }, host)
         }
     }
 
@@ -195,7 +200,7 @@ public final class SimulatedPeer: SimulatedProgram {
             guard message.description != nil else { return early.append(message) }
             begin(host)
         }
-        if message.wantsRestart, options.isOfferer { return restart(host) }
+        if message.wantsRestart, options.isOfferer { return beginRestart(host) }
         if let description = message.description {
             let isNew = session?.setRemoteDescription(description, at: host.now) != .unchanged
             let mayAnswer = options.exchange != .none || hasSentDescription
@@ -210,6 +215,13 @@ public final class SimulatedPeer: SimulatedProgram {
 
     /// Begins a new generation, as the user of a failed call does.
     public func restart(_ host: HostContext) {
+        beginRestart(host)
+        drain(host)
+    }
+
+    private func beginRestart(_ host: HostContext) {
+        restartAt = nil
+        lastRestart = host.now
         guard options.isOfferer else {
             var message = PeerMessage()
             message.wantsRestart = true
@@ -219,7 +231,6 @@ public final class SimulatedPeer: SimulatedProgram {
         unsent = PeerMessage()
         hasSentDescription = false
         if options.exchange == .trickle { sendDescription(host) }
-        drain(host)
     }
 
     private func sendDescription(_ host: HostContext) {
@@ -251,7 +262,9 @@ public final class SimulatedPeer: SimulatedProgram {
             firstPath = firstPath ?? host.now
             if isDirect { firstDirectPath = firstDirectPath ?? host.now }
             if options.heartbeat != nil { nextHeartbeat = nextHeartbeat ?? host.now }
-        case .restartAdvised: if options.restartsWhenAdvised { restart(host) }
+        case .restartAdvised:
+            // A host without any way out would advise it again at once.
+            if options.restartsWhenAdvised { restartAt = max(host.now, (lastRestart ?? .zero) + .seconds(1)) }
         case .candidateRemoved, .stateChanged, .selected, .roleChanged, .serverFailed, .closed: break
         }
     }
