@@ -162,7 +162,7 @@ extension SimulatedPeer {
         }
         guard let base = baseOfSocket[socket] else { return }
         let outcome = session?.receive(bytes.span, on: base, from: source, at: host.now)
-        if case .data(_, let range) = outcome { received.append((host.now, Array(bytes[range]))) }
+        if case .data(_, let range) = outcome { received.append((host.worldTime, Array(bytes[range]))) }
     }
 
     private static func failure(_ reason: ICMPReason) -> SendFailure? {

@@ -59,7 +59,7 @@ public final class SimulatedPeer: SimulatedProgram {
 
     /// What the peer was told.
     public let options: Options
-    /// What the session has told, with the times on the host's clock.
+    /// What the session has told, with the world's time.
     public private(set) var timeline: [(time: Instant, event: SessionEvent)] = []
     /// When the peer began: the offerer when it was started, the answerer when the offer came.
     public private(set) var started: Instant?
@@ -179,7 +179,7 @@ public final class SimulatedPeer: SimulatedProgram {
 
     private func begin(_ host: HostContext) {
         guard started == nil else { return }
-        started = host.now
+        started = host.worldTime
         var configuration = ICESessionConfiguration(
             ICEConfiguration(role: options.isOfferer ? .controlling : .controlled)
         )
@@ -248,7 +248,7 @@ public final class SimulatedPeer: SimulatedProgram {
     }
 
     private func note(_ event: SessionEvent, _ host: HostContext) {
-        timeline.append((host.now, event))
+        timeline.append((host.worldTime, event))
         host.note(Self.text(event))
         switch event {
         case .candidate(let candidate): signal(host) { $0.candidates.append(candidate) }
@@ -259,8 +259,9 @@ public final class SimulatedPeer: SimulatedProgram {
         case .pathChanged(_, let path):
             self.path = path
             guard path != nil else { return }
-            firstPath = firstPath ?? host.now
-            if isDirect { firstDirectPath = firstDirectPath ?? host.now }
+            restartAt = nil
+            firstPath = firstPath ?? host.worldTime
+            if isDirect { firstDirectPath = firstDirectPath ?? host.worldTime }
             if options.heartbeat != nil { nextHeartbeat = nextHeartbeat ?? host.now }
         case .restartAdvised:
             // A host without any way out would advise it again at once.
@@ -314,7 +315,7 @@ public final class SimulatedPeer: SimulatedProgram {
                     component = session?.pollData(into: &output)
                 }
                 guard component != nil else { break }
-                received.append((host.now, Array(bytes[...])))
+                received.append((host.worldTime, Array(bytes[...])))
             }
             while let event = session?.pollEvent() {
                 isBusy = true

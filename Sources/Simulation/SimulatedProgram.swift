@@ -135,6 +135,9 @@ public struct HostContext {
     /// The time on the host's monotonic clock, which jumps if the scenario makes it.
     public var now: Instant { host.now }
 
+    /// The world's time, which no fault moves: for measurements, not for what is measured.
+    public var worldTime: Instant { host.network.now }
+
     /// The time of day on the host, in seconds since 1970.
     public var unixSeconds: UInt64 { host.unixSeconds }
 
