@@ -15,6 +15,8 @@ public struct Access: Sendable, Hashable {
     public var carrier: NATBehavior?
     /// The families that the host has.
     public var families: Set<AddressFamily>
+    /// Whether nothing but an HTTP proxy can be reached.
+    public var usesProxy = false
 
     /// Makes an access.
     public init(
@@ -35,6 +37,31 @@ public struct Access: Sendable, Hashable {
     /// Behind a NAT of this kind, whose IPv6 firewall filters the same way.
     public static func nat(_ behavior: NATBehavior, _ families: Set<AddressFamily> = [.ipv4]) -> Access {
         Access(behavior.shortName, GatewayConfiguration(nat: behavior, statefulFirewall: behavior), families: families)
+    }
+
+    /// What people have: firewalls, routers, carriers' NATs, blocked UDP, proxies, mobile networks.
+    public static let everyday: [Access] = {
+        var carrierOfTwo = Access("cgn-sym", GatewayConfiguration(nat: .linux), carrier: .symmetric)
+        carrierOfTwo.families = [.ipv4]
+        var proxy = Access("proxy", GatewayConfiguration(nat: .linux))
+        proxy.usesProxy = true
+        let blocked = GatewayConfiguration(nat: .linux, firewall: .udpBlocked())
+        let only443 = GatewayConfiguration(nat: .linux, firewall: .only(ports: [443], requiresTLS: true))
+        let only80 = GatewayConfiguration(nat: .linux, firewall: .only(ports: [80, 443]))
+        let mobile = GatewayConfiguration(nat64: .init())
+        return [
+            open, Access("fw", .statefulOnly), nat(.fullCone).named("full"), nat(.addressRestricted).named("addr"),
+            nat(.portRestricted).named("port"), nat(.linux).named("linux"), nat(.leakyLinux).named("leaky"),
+            nat(.symmetric).named("sym"), Access("cgn", GatewayConfiguration(nat: .linux), carrier: .carrier),
+            carrierOfTwo, Access("udpblock", blocked), Access("tcp443", only443), Access("tcp80443", only80), proxy,
+            nat(.linux, [.ipv4, .ipv6]).named("dual"), Access("v6nat64", mobile, families: [.ipv6]),
+        ]
+    }()
+
+    private func named(_ name: String) -> Access {
+        var access = self
+        access.name = name
+        return access
     }
 
     /// The open host and the nine kinds of NAT.
@@ -148,24 +175,35 @@ public final class CallWorld {
         let addresses = AddressFamily.allCases.compactMap { server?.address($0) }
         network.names[CallRun.serverName] = NameService.Entry(addresses)
         self.server = server?.run(TURNServerProgram())
+        let proxy = [run.offerer, run.answerer].contains(where: \.usesProxy) ? Self.proxy(network) : nil
         quiet.loss = run.loss > 0 ? .random(run.loss) : .none
-        left = Self.host("left", run.offerer, network, quiet)
-        right = Self.host("right", run.answerer, network, quiet)
-        offerer = SimulatedPeer(Self.options(run, peer: "right", isOfferer: true))
-        answerer = SimulatedPeer(Self.options(run, peer: "left", isOfferer: false))
+        left = Self.host("left", run.offerer, network, quiet, proxy)
+        right = Self.host("right", run.answerer, network, quiet, proxy)
+        offerer = SimulatedPeer(Self.options(run, peer: "right", isOfferer: true, run.offerer.usesProxy ? proxy : nil))
+        answerer = SimulatedPeer(
+            Self.options(run, peer: "left", isOfferer: false, run.answerer.usesProxy ? proxy : nil)
+        )
         offerer.relayHosts = Set(addresses)
         answerer.relayHosts = Set(addresses)
+    }
+
+    private static func proxy(_ network: SimulatedNetwork) -> SocketAddress? {
+        let host = network.addHost("proxy", on: network.internet, families: [.ipv4])
+        host.run(ConnectProxyProgram())
+        return host.address().map { SocketAddress($0, port: 3128) }
     }
 
     private static func host(
         _ name: String,
         _ access: Access,
         _ network: SimulatedNetwork,
-        _ link: LinkConditions
+        _ link: LinkConditions,
+        _ proxy: SocketAddress?
     ) -> SimulatedHost {
-        guard let gateway = access.gateway else {
+        guard var gateway = access.gateway else {
             return network.addHost(name, on: network.internet, families: access.families, up: link)
         }
+        if access.usesProxy, let proxy { gateway.firewall = .only(hosts: [proxy.ip]) }
         let carrier = access.carrier.map { network.addCarrier(name + "-carrier", $0, up: .ideal) }
         let lan = network.addLAN(
             name + "-lan",
@@ -174,10 +212,17 @@ public final class CallWorld {
             families: access.families,
             up: link
         )
-        return network.addHost(name, on: lan, families: access.families)
+        let host = network.addHost(name, on: lan, families: access.families)
+        if let prefix = gateway.nat64?.prefix { network.names.dns64[name] = prefix }
+        return host
     }
 
-    private static func options(_ run: CallRun, peer: String, isOfferer: Bool) -> SimulatedPeer.Options {
+    private static func options(
+        _ run: CallRun,
+        peer: String,
+        isOfferer: Bool,
+        _ proxy: SocketAddress?
+    ) -> SimulatedPeer.Options {
         var options = SimulatedPeer.Options(peer: peer, isOfferer: isOfferer) { configuration in
             if run.hasServer {
                 let host = URIHost(CallRun.serverName)
@@ -196,6 +241,7 @@ public final class CallWorld {
             run.configure(&configuration)
         }
         options.exchange = run.exchange
+        options.proxy = proxy
         return options
     }
 

@@ -44,12 +44,16 @@ enum SimulateCommand {
 
     private static func runMatrix(_ arguments: ParsedArguments, seed: UInt64) throws(UsageError) -> Int32 {
         let loss = try arguments.number("loss", in: 0...50) ?? 0
-        let matrix = CallMatrix(seed: seed) { $0.loss = Double(loss) / 100 }
         Console.print(
-            "Calls from row to column: D direct, R relayed, - none; milliseconds until both sides had a path.\n\n"
-                + matrix.text
+            "Calls from row to column: D direct, R relayed, - none; milliseconds until both sides had a path.\n"
         )
-        return matrix.rows.allSatisfy { $0.results.allSatisfy(\.isConnected) } ? 0 : 1
+        var isComplete = true
+        for kinds in [Access.everyKind, Access.everyday] {
+            let matrix = CallMatrix(kinds, seed: seed) { $0.loss = Double(loss) / 100 }
+            Console.print("\n" + matrix.text)
+            isComplete = isComplete && matrix.rows.allSatisfy { $0.results.allSatisfy(\.isConnected) }
+        }
+        return isComplete ? 0 : 1
     }
 
     private static func scenario(_ path: String) throws(UsageError) -> Scenario {
