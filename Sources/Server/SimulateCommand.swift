@@ -50,7 +50,7 @@ enum SimulateCommand {
         var isComplete = true
         for kinds in [Access.everyKind, Access.everyday] {
             let matrix = CallMatrix(kinds, seed: seed) { $0.loss = Double(loss) / 100 }
-            Console.print("\n" + matrix.text)
+            Console.print("\n" + matrix.text + "\n\(kinds.count * kinds.count) calls, \(matrix.eventCount) events.\n")
             isComplete = isComplete && matrix.rows.allSatisfy { $0.results.allSatisfy(\.isConnected) }
         }
         return isComplete ? 0 : 1
