@@ -20,6 +20,7 @@ import Testing
         }
     }
 
+    // ice 180: what the gateway gives is a candidate.
     @Test(arguments: [Set(PortMappingProtocol.allCases), [.pcp], [.natPMP], [.upnp]])
     func `a port mapping makes symmetric NATs direct`(_ protocols: Set<PortMappingProtocol>) throws {
         var run = CallRun(.nat(.symmetric), .nat(.symmetric))
@@ -36,6 +37,7 @@ import Testing
         #expect(world.result.isDirect)
     }
 
+    // ice 149: names stand in all candidates.
     @Test(arguments: [false, true]) func `hosts of one LAN meet there, with their addresses concealed`(_ isolated: Bool)
     {
         let network = SimulatedNetwork(seed: 2)
