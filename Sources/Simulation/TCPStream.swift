@@ -86,6 +86,7 @@ final class TCPStream {
 
     private func sendSYN() {
         next = max(next, 1)
+        if repeats == 0 { timed = (1, host.network.now) }
         emit(0, phase == .synSent ? .synchronize : [.synchronize, .acknowledge], [])
     }
 
@@ -276,7 +277,8 @@ final class TCPStream {
             return sendSYN()
         }
         unacknowledged = 1
-        if repeats == 0, let deadline { measure((deadline - (.zero + timeout)).nanoseconds) }
+        if let timed { measure(timed.at.nanoseconds) }
+        timed = nil
         becomeOpen()
         acknowledge()
         pump()
