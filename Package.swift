@@ -54,8 +54,24 @@ let engines: [Target] = [
     module("TURN", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN"]),
     module("TURNServer", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN"]),
     module("Resolution", ["NetTypes", "STUN", "TURN"]),
+    module("ICE", ["Bytes", "NetTypes", "Crypto", "STUN"]),
     module("HTTP", ["Bytes", "NetTypes"]),
     module("ProxyProtocol", ["Bytes", "NetTypes"]),
+    module("MDNS", ["Bytes", "NetTypes", "Diagnostics"]),
+    module("PortMapping", ["Bytes", "NetTypes", "Diagnostics", "HTTP"]),
+    module(
+        "Connectivity",
+        ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "ICE", "MDNS", "PortMapping"]
+    ),
+    // Drive the engines in virtual time; libraries of their own.
+    module("Simulation", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer"]),
+    module(
+        "CallSimulation",
+        [
+            "Bytes", "NetTypes", "Diagnostics", "STUN", "TURN", "TURNServer", "ICE", "MDNS", "PortMapping",
+            "Connectivity", "Simulation",
+        ]
+    ),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
     system("CWslay", apt: "libwslay-dev"),
     module("WebSocket", ["Bytes", "NetTypes", "Crypto", "HTTP", "CWslay"]),
@@ -114,7 +130,7 @@ let services: [Target] = [
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
             "Transport", "Store", "Resolution", "NameResolver", "Relay", "WebService", "Instruments",
-            "CommandLineSupport", "Conformance", "Bench",
+            "CommandLineSupport", "Conformance", "Bench", "Simulation", "CallSimulation",
         ]
     ),
     .executableTarget(
@@ -155,6 +171,29 @@ let testing: [Target] = [
     tests(
         "NameResolverTests",
         ["NameResolver", "Resolution", "STUN", "TURN", "Transport", "EventLoop", "NetTypes", "Bytes", "TestSupport"]
+    ),
+    tests("ICETests", ["ICE", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
+    tests(
+        "ConnectivityTests",
+        [
+            "Connectivity", "Simulation", "ICE", "MDNS", "PortMapping", "TURNServer", "TURN", "STUN", "Crypto", "Bytes",
+            "NetTypes", "Diagnostics", "TestSupport",
+        ]
+    ),
+    tests("MDNSTests", ["MDNS", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
+    tests("PortMappingTests", ["PortMapping", "HTTP", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
+    tests(
+        "SimulationTests",
+        [
+            "Simulation", "TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport",
+        ]
+    ),
+    tests(
+        "CallSimulationTests",
+        [
+            "CallSimulation", "Simulation", "Connectivity", "ICE", "MDNS", "PortMapping", "TURN", "STUN", "Bytes",
+            "NetTypes", "Diagnostics", "TestSupport",
+        ]
     ),
     tests("HTTPTests", ["HTTP", "Bytes", "NetTypes", "TestSupport"]),
     tests("ProxyProtocolTests", ["ProxyProtocol", "Bytes", "NetTypes", "TestSupport"]),
@@ -207,7 +246,8 @@ let testing: [Target] = [
         name: "FuzzTargets",
         dependencies: dependencies([
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Resolution", "HTTP",
-            "ProxyProtocol", "WebSocket", "SignalingMessages", "Signaling", "CommandLineSupport", "Server",
+            "ProxyProtocol", "WebSocket", "SignalingMessages", "Signaling", "CommandLineSupport", "Server", "ICE", "MDNS",
+            "PortMapping", "Connectivity",
         ]),
         path: "Fuzz/FuzzTargets",
         swiftSettings: settings
@@ -216,8 +256,8 @@ let testing: [Target] = [
     .executableTarget(
         name: "AllocationTests",
         dependencies: dependencies([
-            "CMallocCounter", "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "CLinux",
-            "EventLoop", "Transport", "Relay",
+            "CMallocCounter", "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "ICE",
+            "Connectivity", "CLinux", "EventLoop", "Transport", "Relay",
         ]),
         path: "Tests/AllocationTests",
         swiftSettings: settings
@@ -240,6 +280,9 @@ let fuzzing: [Target] =
 
 let package = Package(
     name: "floe",
-    products: [.executable(name: "floe", targets: ["floe"])],
+    products: [
+        .executable(name: "floe", targets: ["floe"]),
+        .library(name: "Simulation", targets: ["Simulation", "CallSimulation"]),
+    ],
     targets: (ground + engines + drivers + services + testing + fuzzing)
 )

@@ -6,6 +6,10 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case turn = "TURN"
     /// The TURN server's engine, its driver, clients and peers played by the bytes.
     case turnServer = "TURNServer"
+    /// Two ICE agents, their network, their signaling and time played by the bytes.
+    case ice = "ICE"
+    /// The lines of ICE candidates and descriptions.
+    case candidate = "Candidate"
     /// Both directions of HTTP/1.1.
     case http = "HTTP"
     /// The header of a proxy at the beginning of a stream.
@@ -26,6 +30,12 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case accessToken = "AccessToken"
     /// A client and a server of DTLS on a network that the bytes rule, cookies and all.
     case dtls = "DTLS"
+    /// Multicast DNS: its datagrams and time played by the bytes.
+    case mdns = "MDNS"
+    /// Port mapping: the gateway played by the bytes.
+    case portMapping = "PortMapping"
+    /// A whole ICE session: servers, peer and connections played by the bytes.
+    case connectivity = "Connectivity"
     /// Addresses, encodings and command lines, as people type them.
     case text = "Text"
 
@@ -35,6 +45,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .stun: runSTUN(input)
         case .turn: runTURN(input)
         case .turnServer: runTURNServer(input)
+        case .ice: runICE(input)
+        case .candidate: runCandidate(input)
         case .http: runHTTP(input)
         case .proxyProtocol: runProxyProtocol(input)
         case .webSocket: runWebSocket(input)
@@ -45,6 +57,9 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .natDiscovery: runNATDiscovery(input)
         case .accessToken: runAccessToken(input)
         case .dtls: runDTLS(input)
+        case .mdns: runMDNS(input)
+        case .portMapping: runPortMapping(input)
+        case .connectivity: runConnectivity(input)
         case .text: runText(input)
         }
     }

@@ -30,6 +30,14 @@ public struct Entropy: RandomNumberGenerator, Sendable {
         }
     }
 
+    /// A generator of its own for a part of the owner: the system's, or one whose seed is drawn from this one.
+    public mutating func forked() -> Entropy {
+        switch source {
+        case .system: .system
+        case .seeded: .seeded(next())
+        }
+    }
+
     /// `count` random bytes.
     public mutating func bytes(_ count: Int) -> [UInt8] {
         var bytes: [UInt8] = []

@@ -20,6 +20,7 @@ public enum Floe {
             NATCommand.specification,
             ConformCommand.specification,
             BenchCommand.specification,
+            SimulateCommand.specification,
             CommandSpecification("version", "Print the version."),
         ]
     )
@@ -69,6 +70,7 @@ public enum Floe {
         case _ where name.hasPrefix("user ") || name.hasPrefix("key "):
             Console.print(try StoreCommands.run(name, arguments))
             return 0
+        case "simulate": return try SimulateCommand.run(arguments)
         default:
             Console.print("floe \(version)\n")
             return 0

@@ -33,7 +33,9 @@ func blocksPerOperation(_ operations: Int = 2000, _ body: (Int) throws -> Void) 
 @main
 struct AllocationTests {
     static func main() throws {
-        let scenarios = engineScenarios + cryptoScenarios + secureScenarios + containerScenarios + driverScenarios
+        let scenarios =
+            engineScenarios + iceScenarios + sessionScenarios + cryptoScenarios + secureScenarios + containerScenarios
+            + driverScenarios
         try checkCounter()
         var failures = 0
         print("| operation | blocks | budget |\n|---|---|---|")

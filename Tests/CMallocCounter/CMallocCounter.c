@@ -1,5 +1,6 @@
 // Replaces the allocator's entry points by counting ones: the linker prefers those of the program to those of libc.
 #define _GNU_SOURCE
+#include <malloc.h>
 #include "CMallocCounter.h"
 
 #include <errno.h>
@@ -42,3 +43,5 @@ int posix_memalign(void **block, size_t alignment, size_t size) {
     *block = __libc_memalign(alignment, size);
     return *block ? 0 : ENOMEM;
 }
+
+uint64_t floe_allocated_bytes(void) { return mallinfo2().uordblks; }

@@ -1,0 +1,54 @@
+import NetTypes
+import Simulation
+
+/// Calls between all kinds of NAT, as tables.
+public struct CallMatrix: Sendable {
+    /// One row: the offerer's kind, and how it fared with each answerer's.
+    public struct Row: Sendable {
+        /// The offerer's kind.
+        public let name: String
+        /// One result for each kind.
+        public let results: [CallRun.Result]
+    }
+
+    /// The kinds, which are also the columns.
+    public let kinds: [Access]
+    /// The rows.
+    public let rows: [Row]
+
+    /// Runs all pairs of these kinds of access.
+    public init(
+        _ kinds: [Access] = Access.everyKind,
+        seed: UInt64 = 1,
+        _ change: (inout CallRun) -> Void = { _ in }
+    ) {
+        self.kinds = kinds
+        rows = kinds.enumerated().map { row, left in
+            Row(
+                name: left.name,
+                results: kinds.enumerated().map { column, right in
+                    var run = CallRun(left, right)
+                    change(&run)
+                    return run.run(seed: seed &+ UInt64(row * kinds.count + column))
+                }
+            )
+        }
+    }
+
+    /// How many events all runs took together.
+    public var eventCount: UInt64 { rows.reduce(0) { $0 + $1.results.reduce(0) { $0 + $1.eventCount } } }
+
+    /// A table in Markdown: D direct, R relayed, - not connected, each with the milliseconds until both sides had a path.
+    public var text: String {
+        var text = "| from \\ to | " + kinds.map(\.name).joined(separator: " | ") + " |\n"
+        text += "|---|" + String(repeating: "---|", count: kinds.count) + "\n"
+        for row in rows {
+            let cells = row.results.map { result -> String in
+                guard result.isConnected, let both = result.bothPaths else { return "-" }
+                return "\(result.isDirect ? "D" : "R") \(both.milliseconds)"
+            }
+            text += "| \(row.name) | " + cells.joined(separator: " | ") + " |\n"
+        }
+        return text
+    }
+}

@@ -1,0 +1,363 @@
+import Bytes
+import ICE
+public import NetTypes
+import STUN
+import TURN
+
+/// STUN and TURN servers: names, addresses, who is asked from where and when (RFC 8445 §5.1.1.2; ice 8 to 14).
+extension ICESession {
+    // MARK: Names
+
+    mutating func resolveServers(at now: Instant) {
+        for index in configuration.stunServers.indices {
+            let uri = configuration.stunServers[index]
+            guard !uri.isSecure else {
+                if !hasGathered { tell(.serverFailed(server: uri.host.description, .tls, .unsupportedURI)) }
+                continue
+            }
+            resolve(.stun(index), uri.host, at: now)
+        }
+        for server in configuration.turnServers.indices {
+            for (place, uri) in configuration.turnServers[server].uris.enumerated() {
+                resolve(.turn(server: server, uri: place), uri.host, at: now)
+            }
+        }
+    }
+
+    private mutating func resolve(_ name: ServerName, _ host: URIHost, at now: Instant) {
+        if let address = host.address { serverAddresses[name] = [address] }
+        guard serverAddresses[name] == nil else { return }
+        let text = host.name
+        // One look-up for several servers of one name.
+        let isAsked = effects.values.contains { effect in
+            if case .resolveServer(let other) = effect.purpose { return hostName(other) == text }
+            return false
+        }
+        guard !isAsked else { return }
+        want(.resolveServer(name), within: configuration.deadlines.resolution, holdsGathering: true, at: now) {
+            .resolve($0, name: text)
+        }
+    }
+
+    func hostName(_ name: ServerName) -> String { host(of: name).name }
+
+    private func host(of name: ServerName) -> URIHost {
+        switch name {
+        case .stun(let index): configuration.stunServers[index].host
+        case .turn(let server, let uri): configuration.turnServers[server].uris[uri].host
+        }
+    }
+
+    private var allServers: [ServerName] {
+        configuration.stunServers.indices.map { .stun($0) }
+            + configuration.turnServers.indices.flatMap { server in
+                configuration.turnServers[server].uris.indices.map { .turn(server: server, uri: $0) }
+            }
+    }
+
+    /// Takes the addresses of a name.
+    public mutating func resolved(_ id: EffectID, _ addresses: [IPAddress], at now: Instant) {
+        guard let effect = effects.removeValue(forKey: id) else { return count(.unknownEffect) }
+        switch effect.purpose {
+        case .resolveServer(let name):
+            // Blockers of advertisements lead names to 0.0.0.0: that is no server.
+            let usable = addresses.map(\.unmapped).filter { !$0.isUnspecified }
+                .prefix(configuration.limits.addressesPerName)
+            guard !usable.isEmpty else {
+                serverUnreachable(name, .notFound)
+                break
+            }
+            let text = hostName(name)
+            for other in allServers where hostName(other) == text { serverAddresses[other] = Array(usable) }
+            for place in hosts.indices where hosts[place].base != nil { askServers(from: place, at: now) }
+        case .resolvePrefix:
+            nat64 = NAT64Prefix(answers: addresses)
+            for place in hosts.indices where hosts[place].base != nil { askServers(from: place, at: now) }
+        default: count(.unknownEffect)
+        }
+        advance(at: now)
+    }
+
+    mutating func serverUnreachable(_ name: ServerName, _ failure: EffectFailure) {
+        let text = hostName(name)
+        for other in allServers where hostName(other) == text {
+            let description = host(of: other).description
+            let carrier: Carrier
+            switch other {
+            case .stun: carrier = .udp
+            case .turn(let server, let uri): carrier = Carrier(configuration.turnServers[server].uris[uri])
+            }
+            noteUnreachable(description, carrier, failure)
+        }
+    }
+
+    mutating func noteUnreachable(_ server: String, _ carrier: Carrier, _ failure: EffectFailure) {
+        let trouble: ServerTrouble =
+            switch failure {
+            case .refused: .connectionRefused
+            case .unreachable, .notPermitted, .exhausted: .noRoute
+            case .timedOut: .connectionTimedOut
+            case .notFound: .nameNotFound
+            case .tlsFailed: .tlsFailed
+            }
+        agent.note(.serverUnreachable(server: server, transport: carrier.transport, trouble))
+        tell(.serverFailed(server: server, carrier, .unreachable(failure)))
+    }
+
+    // MARK: NAT64
+
+    /// On a host that has only IPv6, asks where the network puts IPv4 (RFC 7050; ice 14).
+    mutating func discoverPrefix(at now: Instant) {
+        let present = hosts.filter { !$0.isGone && !$0.selected.address.ip.isLinkLocal }
+        let isAsked = effects.values.contains { effect in
+            if case .resolvePrefix = effect.purpose { return true }
+            return false
+        }
+        guard nat64 == nil, !isAsked, !present.isEmpty, present.allSatisfy({ $0.selected.address.family == .ipv6 })
+        else {
+            return
+        }
+        want(.resolvePrefix, within: configuration.deadlines.resolution, holdsGathering: true, at: now) {
+            .resolve($0, name: NAT64Prefix.wellKnownName)
+        }
+    }
+
+    /// Where a server is reached from a host's address: at its first address of that family, and through NAT64.
+    ///
+    /// Through NAT64 a server sees an address of IPv4, the one that peers of IPv4 can reach.
+    private func reachable(_ addresses: [IPAddress], from place: Int) -> [IPAddress] {
+        let own = hosts[place].selected.address
+        guard !own.ip.isLinkLocal else { return [] }
+        var found = addresses.first { $0.family == own.family }.map { [$0] } ?? []
+        if own.family == .ipv6, let nat64, let old = addresses.first(where: { $0.family == .ipv4 }) {
+            found.append(nat64.synthesized(old))
+        }
+        return found
+    }
+
+    // MARK: Asking
+
+    /// Asks all servers whose addresses are known and that were not asked from this address yet.
+    mutating func askServers(from place: Int, at now: Instant) {
+        guard isGathering || configuration.isContinual, let base = hosts[place].base else { return }
+        var count = 0
+        if configuration.policy != .relay {
+            for index in configuration.stunServers.indices {
+                guard let known = serverAddresses[.stun(index)] else { continue }
+                let uri = configuration.stunServers[index]
+                for address in reachable(known, from: place) where count < configuration.limits.stunServersPerAddress {
+                    count += 1
+                    query(SocketAddress(address, port: uri.port), uri.host.description, place, base, at: now)
+                }
+            }
+        }
+        for server in configuration.turnServers.indices { planRelays(server, from: place, at: now) }
+    }
+
+    /// Plans all ways to a TURN server: by UDP at once, by streams a little later if UDP has given nothing by then.
+    private mutating func planRelays(_ server: Int, from place: Int, at now: Instant) {
+        let uris = configuration.turnServers[server].uris
+        let hasUDP = uris.contains { Carrier($0) == .udp }
+        for (index, uri) in uris.enumerated() {
+            guard let known = serverAddresses[.turn(server: server, uri: index)],
+                let address = reachable(known, from: place).first
+            else { continue }
+            let carrier = Carrier(uri)
+            let delay = carrier == .udp || !hasUDP ? TimeSpan.zero : configuration.deadlines.streamDelay
+            let plan = RelayPlan(
+                server: server,
+                carrier: carrier,
+                name: uri.description,
+                tlsName: uri.host.name,
+                address: SocketAddress(address, port: uri.port),
+                host: place,
+                startAt: now + delay
+            )
+            guard !isPlanned(plan) else { continue }
+            plans.append(plan)
+            timers.push(.plans, at: plan.startAt)
+        }
+    }
+
+    /// Whether the same way is tried already, from here or from enough other addresses.
+    private func isPlanned(_ plan: RelayPlan) -> Bool {
+        var others = 0
+        func same(_ server: Int, _ carrier: Carrier, _ address: SocketAddress, _ host: Int) -> Bool {
+            guard server == plan.server, carrier == plan.carrier, address == plan.address else { return false }
+            others += 1
+            return host == plan.host
+        }
+        var isThere = plans.contains { same($0.server, $0.carrier, $0.address, $0.host) }
+        for handle in relayHandles {
+            let hit = relays.read(handle) { relay in
+                same(relay.server, relay.carrier, relay.client.configuration.server, relay.host)
+            }
+            isThere = isThere || hit == true
+        }
+        for effect in effects.values {
+            guard case .connectRelay(let other) = effect.purpose else { continue }
+            isThere = isThere || same(other.server, other.carrier, other.address, other.host)
+        }
+        return isThere || others >= configuration.limits.addressesPerRelay
+    }
+
+    /// Starts the plans whose time has come.
+    mutating func startPlans(at now: Instant) {
+        let due = plans.filter { $0.startAt <= now }
+        plans.removeAll { $0.startAt <= now }
+        for plan in due {
+            // UDP was fast enough: a stream would only be slower.
+            if plan.carrier != .udp, hasRelay(of: plan) { continue }
+            switch plan.carrier {
+            case .udp:
+                if let base = hosts[plan.host].base { startRelay(plan, on: base, at: now) }
+            case .tcp, .tls, .dtls:
+                let kind: StreamKind =
+                    switch plan.carrier {
+                    case .tls: .tls(serverName: plan.tlsName)
+                    case .dtls: .dtls(serverName: plan.tlsName)
+                    case .udp, .tcp: .tcp
+                    }
+                let local = hosts[plan.host].selected.address
+                let span = configuration.deadlines.connection
+                want(.connectRelay(plan), within: span, holdsGathering: true, at: now) {
+                    .connect($0, kind, from: local, to: plan.address)
+                }
+            }
+        }
+    }
+
+    private func hasRelay(of plan: RelayPlan) -> Bool {
+        relayHandles.contains { handle in
+            relays.read(handle) { relay in
+                relay.server == plan.server && !relay.relayed.isEmpty
+                    && relay.client.configuration.server.family == plan.address.family
+            } == true
+        }
+    }
+
+    // MARK: STUN
+
+    /// Asks a server for the address of a socket, once for each socket and server.
+    mutating func query(
+        _ server: SocketAddress,
+        _ name: String,
+        _ place: Int,
+        _ base: BaseID,
+        at now: Instant
+    ) {
+        let isAsked = routes.contains { route in
+            guard case .query = route.client else { return false }
+            return route.base == base && route.server == server
+        }
+        guard !isAsked else { return }
+        // One wait for all that go out at the same time (RFC 8445 §14.3; ice 88).
+        var policy = RetransmissionPolicy()
+        let spread = TimeSpan.milliseconds(5) * UInt64(queryHandles.count + relayHandles.count)
+        policy.initialTimeout = max(policy.initialTimeout, spread)
+        let query = Query(
+            client: STUNClient(server: server, policy: policy, entropy: entropy.forked()),
+            host: place,
+            base: base,
+            name: name
+        )
+        guard let handle = queries.insert(query) else { return count(.limitReached) }
+        queryHandles.append(handle)
+        routes.append(ServerRoute(base: base, server: server, client: .query(handle)))
+        starts.append(.query(handle))
+        startAt = min(startAt, now)
+        timers.push(.query(handle), at: now + configuration.deadlines.query)
+    }
+
+    mutating func startQuery(_ handle: SlotHandle, at now: Instant) {
+        _ = queries.update(handle) { query in
+            query.hasStarted = true
+            query.refreshAt = .distantFuture
+            _ = query.client.query(at: now)
+        }
+        mark(query: handle)
+    }
+
+    /// Takes what a query has to tell.
+    mutating func collect(query handle: SlotHandle, at now: Instant) {
+        while let event = queries.update(handle, { $0.client.pollEvent() }) ?? nil {
+            switch event {
+            case .answered(let answer): answered(handle, answer, at: now)
+            case .failed(let failure): queryFailed(handle, failure, at: now)
+            }
+        }
+    }
+
+    private mutating func answered(_ handle: SlotHandle, _ answer: STUNClient.Answer, at now: Instant) {
+        let refresh = now + configuration.deadlines.bindingRefresh
+        let known = queries.update(handle) { query in
+            defer {
+                query.mapped = answer.mapped.unmapped
+                query.isPending = false
+                query.refreshAt = refresh
+            }
+            return (host: query.host, base: query.base, server: query.client.server, old: query.mapped)
+        }
+        guard let known else { return }
+        timers.push(.refresh(handle), at: refresh)
+        let mapped = answer.mapped.unmapped
+        agent.note(.serverAnswered(server: known.server, base: known.base, mapped: mapped))
+        guard known.old != mapped else { return }
+        // The NAT has forgotten us and gives another port: the old candidate leads nowhere.
+        if known.old != nil { withdraw(.query(handle), at: now) }
+        offerReflexive(known.host, mapped, server: known.server, origin: .query(handle), at: now)
+        predict(known.host, known.base, at: now)
+    }
+
+    private mutating func queryFailed(_ handle: SlotHandle, _ failure: STUNClient.Failure, at now: Instant) {
+        let state = queries.update(handle) { query in
+            defer { query.isPending = false }
+            return (name: query.name, wasGood: query.mapped != nil)
+        }
+        guard let state, !state.wasGood else { return }
+        switch failure {
+        case .refused(let code):
+            agent.note(.serverRefused(server: state.name, transport: .udp, code: code))
+            tell(.serverFailed(server: state.name, .udp, .refused(code: code.rawValue)))
+        case .transaction(.timedOut):
+            agent.note(.serverSilent(server: state.name, transport: .udp))
+            tell(.serverFailed(server: state.name, .udp, .silent))
+        case .transaction: tell(.serverFailed(server: state.name, .udp, .unusableAnswer))
+        }
+        dropQuery(handle, at: now)
+    }
+
+    mutating func dropQuery(_ handle: SlotHandle, at now: Instant) {
+        withdraw(.query(handle), at: now)
+        routes.removeAll { route in
+            if case .query(let other) = route.client { return other == handle }
+            return false
+        }
+        starts.removeAll { $0 == .query(handle) }
+        dirtyQueries.removeAll { $0 == handle }
+        queryHandles.removeAll { $0 == handle }
+        _ = queries.remove(handle)
+    }
+
+    // MARK: Prediction
+
+    /// Offers the ports that a NAT will probably use next, if two servers saw ports at a small distance (opt-in).
+    private mutating func predict(_ place: Int, _ base: BaseID, at now: Instant) {
+        guard case .contiguous(let wanted) = configuration.prediction, wanted > 0 else { return }
+        var seen: [(server: SocketAddress, mapped: SocketAddress)] = []
+        for handle in queryHandles {
+            let pair = queries.read(handle) { query in
+                query.base == base ? query.mapped.map { (query.client.server, $0) } : nil
+            }
+            if let pair = pair ?? nil { seen.append(pair) }
+        }
+        guard seen.count >= 2, let last = seen.last, seen[0].mapped.ip == last.mapped.ip else { return }
+        let distance = Int(last.mapped.port) - Int(seen[seen.count - 2].mapped.port)
+        guard distance != 0, abs(distance) <= 16 else { return }
+        for step in 1...min(wanted, 8) {
+            guard let port = UInt16(exactly: Int(last.mapped.port) + distance * step) else { return }
+            let guess = SocketAddress(last.mapped.ip, port: port)
+            offerReflexive(place, guess, server: last.server, origin: .host(place), at: now)
+        }
+    }
+}

@@ -1,0 +1,114 @@
+import Bytes
+public import NetTypes
+
+/// Whether the peer still wants our data, and whether a path still answers (RFC 7675, RFC 8445 §11).
+extension ICEAgent {
+    /// An authenticated answer: consent lasts again, and the next check of it is due in its time (ice 130 to 132).
+    mutating func renewConsent(_ index: Int, wasValid: Bool, at now: Instant) {
+        guard configuration.asksConsent, !configuration.isLite else {
+            if !wasValid { pairs[index].nextConsent = now + configuration.keepaliveInterval }
+            return
+        }
+        pairs[index].consentExpiry = now + configuration.consentLifetime
+        if !wasValid { pairs[index].consentDueAt = now + drawConsentInterval(index) }
+        pairs[index].nextConsent = pairs[index].consentDueAt
+    }
+
+    /// 0.8 to 1.2 times the interval, never below 4 s (ice 130); a backup's turn comes every third time.
+    private mutating func drawConsentInterval(_ index: Int) -> TimeSpan {
+        let interval = configuration.consentInterval.nanoseconds
+        let factor = 800 + entropy.next() % 401
+        let span = max(TimeSpan(nanoseconds: interval / 1000 * factor), .seconds(4))
+        return pairs[index].flags.contains(.backup) ? span * 3 : span
+    }
+
+    /// Whether the pair is one whose consent is kept up: selected, backup, or one of those that may be selected yet.
+    private func isKept(_ index: Int) -> Bool {
+        let component = Int(pairs[index].component) - 1
+        if pairs[index].generation != generations[generations.count - 1].number {
+            return components[component].carrier == pairs[index].token(index)
+        }
+        return components[component].nominated == nil || components[component].nominated == index
+            || !pairs[index].flags.isDisjoint(with: [.backup, .nominating])
+            || components[component].carrier == pairs[index].token(index)
+    }
+
+    /// A consent check, a probe or a keepalive is due.
+    ///
+    /// A consent check is sent once, under a new identifier (ice 129). If no answer comes within three round trips, up to
+    /// three connectivity checks follow, so that a dead path is known in about ten round trips instead of 30 s; consent
+    /// checks themselves keep their distance of 4 s.
+    mutating func consentDue(_ index: Int, at now: Instant) {
+        guard isKept(index) else {
+            pairs[index].nextConsent = .distantFuture
+            return
+        }
+        let token = pairs[index].token(index)
+        guard configuration.asksConsent, !configuration.isLite else {
+            _ = errands.append(Errand(pair: token, kind: .keepalive))
+            pairs[index].nextConsent = now + configuration.keepaliveInterval
+            return
+        }
+        if pairs[index].unanswered >= 3, !pairs[index].flags.contains(.suspect) { suspect(index, at: now) }
+        let isConsent = now >= pairs[index].consentDueAt
+        if isConsent { pairs[index].consentDueAt = now + drawConsentInterval(index) }
+        _ = errands.append(Errand(pair: token, kind: isConsent ? .consent : .probe))
+        if pairs[index].unanswered < 3 {
+            let sample = TimeSpan.microseconds(UInt64(pairs[index].roundTrip) * 3)
+            let wait = max(sample, .milliseconds(100)) * (1 &<< UInt64(pairs[index].unanswered))
+            pairs[index].nextConsent = min(now + wait, pairs[index].consentDueAt)
+            pairs[index].unanswered += 1
+        } else {
+            pairs[index].nextConsent = pairs[index].consentDueAt
+        }
+    }
+
+    /// The pair does not answer: data goes over another one if there is one that does.
+    private mutating func suspect(_ index: Int, at now: Instant) {
+        pairs[index].flags.insert(.suspect)
+        let component = Int(pairs[index].component) - 1
+        // The backups are asked at once how they are.
+        for other in pairs.indices
+        where other != index && pairs[other].flags.contains(.backup) && pairs[other].state != .removed {
+            pairs[other].nextConsent = min(pairs[other].nextConsent, now)
+            reschedule(other)
+        }
+        updatePath(component, at: now)
+        if role == .controlling, allowsRenomination, components[component].nominated == index,
+            let carrier = pairIndex(components[component].carrier), carrier != index,
+            pairs[carrier].generation == pairs[index].generation
+        {
+            nominate(carrier)
+        }
+        evaluate(at: now)
+    }
+
+    /// No authenticated answer for 30 s: nothing is sent over the pair any more (ice 131, 133).
+    mutating func endConsent(_ index: Int, at now: Instant) {
+        evidence.consentLost &+= 1
+        pairs[index].flags.insert(.consentEnded)
+        pairs[index].flags.subtract([.valid, .nominated, .nominating, .backup])
+        pairs[index].transaction = 0
+        pairs[index].consentExpiry = .distantFuture
+        pairs[index].nextConsent = .distantFuture
+        setState(index, .failed)
+        for component in components.indices where components[component].nominated == index {
+            components[component].nominated = nil
+        }
+        updatePath(Int(pairs[index].component) - 1, at: now)
+        promoteBackup(at: now)
+        evaluate(at: now)
+    }
+
+    /// Ends sending at once because the peer has said, authenticated, that it is gone (RFC 7675 §5.2; ice 135).
+    public mutating func revokeConsent(component: UInt16, at now: Instant) {
+        journal?.input(.revokeConsent(component), at: now)
+        for index in pairs.indices
+        where pairs[index].state != .removed && pairs[index].component == component
+            && pairs[index].flags.contains(.valid)
+        {
+            endConsent(index, at: now)
+            reschedule(index)
+        }
+    }
+}

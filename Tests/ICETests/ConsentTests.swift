@@ -1,0 +1,149 @@
+import NetTypes
+import STUN
+import TestSupport
+import Testing
+
+@testable import ICE
+
+@Suite struct ConsentTests {
+    /// A lone agent, connected and nominated, whose checks are answered at once.
+    private func connected(_ change: (inout ICEConfiguration) -> Void = { _ in }) -> Lone {
+        var lone = Lone(change: change)
+        lone.connect()
+        for nomination in lone.drain() where nomination.isRequest { lone.answer(nomination) }
+        _ = lone.drain()
+        return lone
+    }
+
+    @Test func `Consent checks come every 4 to 6 s, each once and new (ice 128, 129, 130)`() {
+        var intervals: Set<UInt64> = []
+        for seed in seeds(20) {
+            var lone = connected()
+            lone.agent.entropy = AgentEntropy(.seeded(seed))
+            var times: [Instant] = []
+            var identifiers: Set<TransactionID> = []
+            let end = lone.now + .seconds(120)
+            while let next = lone.agent.nextTimeout, next <= end {
+                lone.now = max(lone.now, next)
+                lone.agent.handleTimeout(at: lone.now)
+                for sent in lone.drain() where sent.isRequest {
+                    times.append(lone.now)
+                    identifiers.insert(sent.message.transactionID)
+                    lone.answer(sent)
+                }
+            }
+            #expect(times.count >= 20 && identifiers.count == times.count)
+            for index in times.indices.dropFirst(2) {
+                let interval = times[index] - times[index - 1]
+                #expect(interval >= .seconds(4) && interval <= .seconds(6))
+                intervals.insert(interval.milliseconds / 500)
+            }
+        }
+        #expect(intervals.count >= 3)
+    }
+
+    @Test func `After 30 s without an authentic answer nothing is sent any more (ice 131, 132)`() {
+        var lone = connected()
+        let start = lone.now
+        var requests = 0
+        while let next = lone.agent.nextTimeout, lone.agent.path() != nil {
+            lone.now = max(lone.now, next)
+            lone.agent.handleTimeout(at: lone.now)
+            for sent in lone.drain() where sent.isRequest {
+                requests += 1
+                // Neither the peer's requests, nor its data, nor false answers renew consent.
+                lone.answer(sent, key: IntegrityKey([9].span))
+                lone.deliver(lone.request())
+                lone.receive([200])
+            }
+            _ = lone.drain()
+        }
+        #expect(lone.now - start == .seconds(30))
+        // Three probes behind one consent check, then consent checks only.
+        #expect((5...10).contains(requests))
+        #expect(lone.agent.path() == nil)
+        #expect(lone.agent.state == .disconnected)
+        #expect(lone.events().contains(.restartAdvised))
+        let verdict = lone.agent.verdict
+        #expect(verdict.contains(.consentLost))
+    }
+
+    @Test func `Any outstanding request's answer renews consent (ice 132)`() throws {
+        var lone = connected()
+        let start = lone.now
+        var kept: [Lone.Sent] = []
+        while lone.now - start < .seconds(28), let next = lone.agent.nextTimeout {
+            lone.now = max(lone.now, next)
+            lone.agent.handleTimeout(at: lone.now)
+            kept += lone.drain().filter(\.isRequest)
+        }
+        let oldest = try #require(kept.first)
+        #expect(lone.answer(oldest) == .consumed)
+        _ = lone.run(for: .seconds(25))
+        #expect(lone.agent.path() != nil)
+        #expect(lone.agent.state == .disconnected || lone.agent.state == .connected)
+    }
+
+    @Test func `Lost consent does not come back without a restart (ice 133)`() {
+        var lone = connected()
+        let sent = lone.run(for: .seconds(40)).filter(\.isRequest)
+        #expect(lone.agent.path() == nil)
+        for request in sent { lone.answer(request) }
+        lone.deliver(lone.request())
+        for check in lone.drain() where check.isRequest { lone.answer(check) }
+        #expect(lone.agent.path() == nil)
+    }
+
+    @Test func `A path that stops answering is known in about ten round trips`() throws {
+        var net = TestNetwork()
+        net.start()
+        net.run(for: .seconds(10))
+        net.drops = { _, _, _, _ in true }
+        let start = net.now
+        net.run(for: .seconds(20)) { $0.first.state == .disconnected }
+        #expect(net.first.state == .disconnected)
+        // Up to 6 s until the next consent check, then 700 ms.
+        #expect(net.now - start <= .milliseconds(6800))
+        // And it recovers.
+        net.drops = { _, _, _, _ in false }
+        net.run(for: .seconds(7)) { $0.first.state == .completed }
+        #expect(net.first.state == .completed)
+    }
+
+    @Test func `An authenticated close ends sending at once (ice 135)`() {
+        var lone = connected()
+        lone.agent.revokeConsent(component: 1, at: lone.now)
+        #expect(lone.agent.path() == nil)
+        #expect(lone.run(for: .seconds(60)).isEmpty)
+    }
+
+    @Test func `Without consent, keepalives go every 15 s: FINGERPRINT and nothing else (ice 79, 80)`() throws {
+        var lone = connected { $0.asksConsent = false }
+        let sent = lone.run(for: .seconds(61))
+        #expect(sent.count == 4)
+        for keepalive in sent {
+            #expect(keepalive.message.type.messageClass == .indication && keepalive.message.attributes.isEmpty)
+            #expect(keepalive.bytes.count == 28)
+            let view = try STUNMessageView(keepalive.bytes.span)
+            #expect(view.checkFingerprint() == .valid)
+        }
+        #expect(lone.agent.path() != nil)
+        lone.agent.close(at: lone.now)
+        #expect(lone.run(for: .seconds(60)).isEmpty)
+        let timeout = lone.agent.nextTimeout
+        #expect(timeout == nil)
+    }
+
+    @Test func `An idle connected agent wakes up about a dozen times a minute`() {
+        var net = TestNetwork()
+        net.start()
+        net.run(for: .seconds(10))
+        var wakes = 0
+        let end = net.now + .seconds(60)
+        while let next = net.first.nextTimeout, next <= end {
+            wakes += 1
+            net.run(for: next - net.now + .milliseconds(50))
+        }
+        #expect((9...16).contains(wakes))
+    }
+}
