@@ -223,6 +223,7 @@ extension ICEAgent {
             return .consumed
         }
         trigger(index, at: now)
+        followBackup(index, at: now)
         if usesCandidate || nomination > 0, role == .controlled {
             pairs[index].nomination = max(pairs[index].nomination, nomination)
             if pairs[index].state == .succeeded {
