@@ -25,6 +25,13 @@ public struct AgentTable: ~Copyable {
     private struct PathKey: FlatKey {
         let base: BaseID
         let remote: SocketAddress
+
+        init(_ base: BaseID, _ remote: SocketAddress) {
+            self.base = base
+            // As the agent does: the base is bound to its interface, so that a scope says nothing new.
+            self.remote = SocketAddress(remote.ip.unmapped, port: remote.port)
+        }
+
         func flatHash(seed: UInt64) -> UInt64 { remote.flatHash(seed: seed ^ UInt64(base.rawValue)) }
     }
 
@@ -88,7 +95,7 @@ public struct AgentTable: ~Copyable {
     /// A path that another agent had is taken over: the newest authenticated request shows whose it is.
     public mutating func bind(_ tag: AgentTag, base: BaseID, remote: SocketAddress) -> Bool {
         guard let index = place(tag) else { return false }
-        let key = PathKey(base: base, remote: remote.unmapped)
+        let key = PathKey(base, remote)
         if paths[key] == UInt32(index) { return true }
         guard entries[index].paths.count < Self.pathLimit else { return false }
         if let old = paths.insert(UInt32(index), for: key) { entries[Int(old)].paths.removeAll { $0 == key } }
@@ -129,7 +136,7 @@ public struct AgentTable: ~Copyable {
     }
 
     private func byPath(_ base: BaseID, _ source: SocketAddress) -> Route {
-        guard let index = paths[PathKey(base: base, remote: source.unmapped)], let tag = entries[Int(index)].tag else {
+        guard let index = paths[PathKey(base, source)], let tag = entries[Int(index)].tag else {
             return .nobody
         }
         return .agent(tag)

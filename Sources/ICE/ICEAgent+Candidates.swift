@@ -10,20 +10,22 @@ extension ICEAgent {
         journal?.input(.addLocalCandidate(found, base), at: now)
         guard state != .closed, Int(found.component) <= components.count, found.component > 0 else { return nil }
         guard (found.transport == .tcp) == (found.tcpType != nil) else { return nil }
+        // The base is bound to its interface: the scope of a link-local address says nothing new.
+        let address = SocketAddress(found.address.ip, port: found.address.port)
         // Equal address and base: the one that was there first stays, whatever its priority (ice 23, 94).
         for entry in locals where !entry.isRemoved && entry.transport == found.transport && entry.base == base {
-            if entry.address == found.address, entry.component == found.component, entry.tcpType == found.tcpType {
+            if entry.address == address, entry.component == found.component, entry.tcpType == found.tcpType {
                 return nil
             }
         }
         // A relay that gives the host's own address is no relay (ice 13).
-        if found.type == .relayed, locals.contains(where: { $0.type == .host && $0.address == found.address }) {
+        if found.type == .relayed, locals.contains(where: { $0.type == .host && $0.address == address }) {
             return nil
         }
         guard let place = placeForLocal() else { return nil }
         let preference = localPreference(of: found)
         var entry = LocalEntry(
-            address: found.address,
+            address: address,
             baseAddress: found.baseAddress,
             serverIP: found.server?.ip,
             base: base,

@@ -138,6 +138,9 @@ extension ICEAgent {
         reschedule(index)
         // Pairs of its foundation may be worth a check of their own (ice 37).
         hasWaiting = true
+        if unfinishedCount == 0, components.allSatisfy({ $0.nominated != nil }) {
+            freeAt = min(freeAt, now + .seconds(3))
+        }
         updatePath(Int(pairs[index].component) - 1, at: now)
         review(at: now)
         evaluate(at: now)

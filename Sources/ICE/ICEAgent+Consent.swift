@@ -11,7 +11,7 @@ extension ICEAgent {
         }
         pairs[index].consentExpiry = now + configuration.consentLifetime
         if !wasValid { pairs[index].consentDueAt = now + drawConsentInterval(index) }
-        pairs[index].nextConsent = pairs[index].consentDueAt
+        pairs[index].nextConsent = isKept(index) ? pairs[index].consentDueAt : .distantFuture
     }
 
     /// 0.8 to 1.2 times the interval, never below 4 s (ice 130); a backup's turn comes every third time.
@@ -23,7 +23,7 @@ extension ICEAgent {
     }
 
     /// Whether the pair is one whose consent is kept up: selected, backup, or one of those that may be selected yet.
-    private func isKept(_ index: Int) -> Bool {
+    func isKept(_ index: Int) -> Bool {
         let component = Int(pairs[index].component) - 1
         if pairs[index].generation != generations[generations.count - 1].number {
             return components[component].carrier == pairs[index].token(index)
@@ -31,6 +31,33 @@ extension ICEAgent {
         return components[component].nominated == nil || components[component].nominated == index
             || !pairs[index].flags.isDisjoint(with: [.backup, .nominating])
             || components[component].carrier == pairs[index].token(index)
+    }
+
+    /// Starts the timer of a pair that nobody kept up and that is needed now.
+    mutating func keepUp(_ index: Int, at now: Instant) {
+        guard pairs[index].flags.contains(.valid), pairs[index].nextConsent == .distantFuture else { return }
+        let asks = configuration.asksConsent && !configuration.isLite
+        pairs[index].nextConsent = asks ? max(now, pairs[index].consentDueAt) : now + configuration.keepaliveInterval
+        reschedule(index)
+    }
+
+    /// The controlled agent asks for consent on the peer's backups when it is asked itself, and forgets them when it is
+    /// not asked any more: so both sides keep the same ones.
+    mutating func followBackup(_ index: Int, at now: Instant) {
+        guard role == .controlled, configuration.asksConsent, pairs[index].flags.contains(.valid), !isKept(index),
+            now >= pairs[index].consentDueAt
+        else { return }
+        pairs[index].consentDueAt = now + .seconds(4)
+        _ = errands.append(Errand(pair: pairs[index].token(index), kind: .consent))
+    }
+
+    /// Consent of a pair has run out: of a pair that nobody needs, without further ado.
+    mutating func consentExpired(_ index: Int, at now: Instant) {
+        guard !isKept(index) else { return endConsent(index, at: now) }
+        let base = pairs[index].base
+        removePair(index)
+        updatePath(Int(pairs[index].component) - 1, at: now)
+        if !pairs.contains(where: { $0.state != .removed && $0.base == base }) { emit(.baseUnused(base)) }
     }
 
     /// A consent check, a probe or a keepalive is due.
@@ -67,11 +94,12 @@ extension ICEAgent {
     private mutating func suspect(_ index: Int, at now: Instant) {
         pairs[index].flags.insert(.suspect)
         let component = Int(pairs[index].component) - 1
-        // The backups are asked at once how they are.
+        // The others are asked at once how they are.
         for other in pairs.indices
-        where other != index && pairs[other].flags.contains(.backup) && pairs[other].state != .removed {
-            pairs[other].nextConsent = min(pairs[other].nextConsent, now)
-            reschedule(other)
+        where other != index && pairs[other].flags.contains(.valid) && pairs[other].state != .removed
+            && pairs[other].component == pairs[index].component
+        {
+            _ = errands.append(Errand(pair: pairs[other].token(other), kind: .probe))
         }
         updatePath(component, at: now)
         if role == .controlling, allowsRenomination, components[component].nominated == index,

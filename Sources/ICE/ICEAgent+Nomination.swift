@@ -106,6 +106,7 @@ extension ICEAgent {
         pairs[index].betterSamples = 0
         prune(component, keeping: index)
         chooseBackups(component, besides: index, at: now)
+        keepUp(index, at: now)
         updatePath(component, at: now)
         emit(
             .selected(
@@ -142,17 +143,29 @@ extension ICEAgent {
     }
 
     /// Keeps the best valid pair of each network warm beside the selected one.
-    private mutating func chooseBackups(_ component: Int, besides selected: Int, at now: Instant) {
-        for index in pairs.indices { pairs[index].flags.remove(.backup) }
+    ///
+    /// The controlling agent chooses; the controlled one keeps what it is asked over (`followBackup`).
+    mutating func chooseBackups(_ component: Int, besides selected: Int, at now: Instant) {
+        for index in pairs.indices where Int(pairs[index].component) == component + 1 {
+            pairs[index].flags.remove(.backup)
+        }
+        guard role == .controlling else { return }
         for index in pairs.indices where isBackupCandidate(index, component, besides: selected) {
             let network = locals[Int(pairs[index].local)].network
             let isBest = !pairs.indices.contains { other in
                 other != index && isBackupCandidate(other, component, besides: selected)
                     && locals[Int(pairs[other].local)].network == network
-                    && (pairs[other].validPriority, other) > (pairs[index].validPriority, index)
+                    && backupRank(other, besides: selected) > backupRank(index, besides: selected)
             }
-            if isBest { pairs[index].flags.insert(.backup) }
+            guard isBest else { continue }
+            pairs[index].flags.insert(.backup)
+            keepUp(index, at: now)
         }
+    }
+
+    /// Another address of the peer is worth more than a higher priority: it is less likely to fail together.
+    private func backupRank(_ index: Int, besides selected: Int) -> (Int, UInt64, Int) {
+        (pairs[index].remoteAddress.ip == pairs[selected].remoteAddress.ip ? 0 : 1, pairs[index].validPriority, index)
     }
 
     private func isBackupCandidate(_ index: Int, _ component: Int, besides selected: Int) -> Bool {

@@ -7,7 +7,7 @@ extension ICEAgent {
     /// Takes what came over a base: a message of ICE or the application's data.
     ///
     /// On a relayed base, `source` is the peer behind the relay and `bytes` the payload; on a connection, `bytes` is one
-    /// frame without its length.
+    /// frame without its length. The scope of a link-local source is not looked at: the base is bound to its interface.
     public mutating func receive(
         _ bytes: Span<UInt8>,
         on base: BaseID,
@@ -15,7 +15,8 @@ extension ICEAgent {
         at now: Instant
     ) -> ICEDisposition {
         journal?.input(bytes, on: base, from: source, at: now)
-        let disposition = take(bytes, on: base, from: source.unmapped, at: now)
+        let sender = SocketAddress(source.ip.unmapped, port: source.port)
+        let disposition = take(bytes, on: base, from: sender, at: now)
         if case .refused(let reason) = disposition { statistics.count(reason) }
         return disposition
     }
@@ -223,6 +224,7 @@ extension ICEAgent {
             return .consumed
         }
         trigger(index, at: now)
+        followBackup(index, at: now)
         if usesCandidate || nomination > 0, role == .controlled {
             pairs[index].nomination = max(pairs[index].nomination, nomination)
             if pairs[index].state == .succeeded {

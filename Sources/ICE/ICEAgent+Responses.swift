@@ -113,6 +113,10 @@ extension ICEAgent {
             let component = Int(pairs[index].component) - 1
             if components[component].firstValid == nil { components[component].firstValid = now }
             unfreeze(like: index)
+            if let selected = components[component].nominated, selected != index {
+                chooseBackups(component, besides: selected, at: now)
+                freeAt = min(freeAt, now + .seconds(3))
+            }
         }
         reschedule(index)
         conclude(index, transaction, at: now)

@@ -227,6 +227,7 @@ extension ICEAgent {
             )
         }
         components[component].carrier = best.map { pairs[$0].token($0) } ?? 0
+        if let best { keepUp(best, at: now) }
         guard path != components[component].path else { return }
         components[component].path = path
         statistics.pathChanges &+= 1
@@ -247,7 +248,9 @@ extension ICEAgent {
             let isUsed =
                 pairs[index].generation == generation
                 && (components[component].nominated == index || pairs[index].state.isUnfinished
-                    || !pairs[index].flags.isDisjoint(with: [.backup, .nominating]))
+                    || !pairs[index].flags.isDisjoint(with: [.backup, .nominating])
+                    // What the peer keeps warm is kept; the rest goes when its consent runs out.
+                    || role == .controlled && configuration.asksConsent && pairs[index].flags.contains(.valid))
             if !isUsed, components[component].carrier != pairs[index].token(index) { removePair(index) }
         }
         generations.removeAll { old in

@@ -33,7 +33,7 @@ extension ICEAgent {
         }
         if pairs[index].state != .removed, pairs[index].flags.contains(.valid) {
             if now >= pairs[index].consentExpiry {
-                endConsent(index, at: now)
+                consentExpired(index, at: now)
             } else if now >= pairs[index].nextConsent {
                 consentDue(index, at: now)
             }

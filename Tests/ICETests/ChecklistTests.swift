@@ -33,6 +33,12 @@ import Testing
         lone.add("2", at("[fe80::2]:5"))
         let one = lone.agent.pairCount
         #expect(none == 0 && one == 1)
+        // What the system knows of the interface is no part of the peer's address.
+        let base = BaseID(rawValue: 2)
+        let source = SocketAddress(at("[fe80::2]:5").ip, port: 5, scope: 3)
+        #expect(lone.deliver(lone.request(), on: base, from: source) == .consumed)
+        let still = lone.agent.pairCount
+        #expect(still == 1)
     }
 
     @Test func `A reflexive candidate forms no pairs beside its base (ice 32, 97)`() {

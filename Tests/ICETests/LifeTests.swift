@@ -5,7 +5,7 @@ import Testing
 @testable import ICE
 
 @Suite struct LifeTests {
-    @Test func `States follow the text from new to completed (ice 35, 57, 163, 164, 165)`() throws {
+    @Test func `States follow the text from new to completed (ice 35, 57, 164, 165)`() throws {
         var lone = Lone()
         #expect(lone.agent.state == .new)
         lone.begin(candidate: false)

@@ -196,6 +196,29 @@ import Testing
         #expect(states.allSatisfy { $0 == .connected || $0 == .completed })
     }
 
+    @Test func `Both sides keep the same backups, and nothing comes and goes`() {
+        var net = TestNetwork()
+        net.exchange()
+        for network in 1...3 { net.addHost(0, "10.\(network).0.1:1000", network: UInt16(network)) }
+        net.addHost(1, "10.0.0.2:2000")
+        net.addHost(1, "10.0.0.3:2000")
+        net.endCandidates()
+        net.run(for: .seconds(60))
+        let counts = [net.first.pairCount, net.second.pairCount]
+        // The selected one, and the best other one of each network.
+        #expect(counts == [4, 4])
+        let before = net.sent.count
+        let serials = [net.first.lastSerial, net.second.lastSerial]
+        net.run(for: .seconds(300))
+        #expect([net.first.lastSerial, net.second.lastSerial] == serials)
+        // A check and its answer both ways: every 5 s on the path, every 15 s on three backups.
+        let packets = net.sent.count - before
+        #expect(packets <= 4 * (300 / 4 + 3 * 300 / 12) && packets >= 4 * (300 / 6 + 3 * 300 / 18))
+        #expect(net.second.evidence.consentLost == 0)
+        let states = [net.first.state, net.second.state]
+        #expect(states == [.completed, .completed])
+    }
+
     @Test func `Removing the selected base moves data to the backup at once`() {
         var net = TestNetwork()
         net.exchange()
