@@ -62,7 +62,7 @@ extension ICESession {
                     agent.sendFailed(on: base, to: peer, .unreachable, at: now)
                 }
             case .ended(let end): return relayEnded(handle, end, at: now)
-            case .refreshed, .permitted, .channelBound, .channelFailed: break
+            case .refreshed, .moved, .permitted, .channelBound, .channelFailed: break
             }
         }
     }

@@ -29,11 +29,11 @@ public enum Carrier: UInt8, Hashable, Sendable, CaseIterable, CustomStringConver
 
     init(_ uri: TURNURI) {
         self =
-            switch (uri.isSecure, uri.transport) {
-            case (false, .udp), (false, nil): .udp
-            case (false, .tcp), (false, .tls): .tcp
-            case (true, .tcp), (true, .tls), (true, nil): .tls
-            case (true, .udp): .dtls
+            switch uri.carrier {
+            case .udp: .udp
+            case .tcp: .tcp
+            case .tls: .tls
+            case .dtls: .dtls
             }
     }
 

@@ -277,7 +277,10 @@ public final class TURNServerProgram: SimulatedProgram {
             host.close(socket)
         case .openListener(let request): engine?.relayOpenFailed(request.id, addressInUse: false, at: host.now)
         case .connectPeer(let request): engine?.peerConnectFailed(request.id, at: host.now)
-        case .joinPeer, .closePeer, .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed: break
+        case .joinPeer, .closePeer, .clientJoined, .clientLeft, .allocationCreated, .allocationMoved, .peerPermitted,
+            .allocationEnded,
+            .authenticationFailed:
+            break
         }
     }
 
