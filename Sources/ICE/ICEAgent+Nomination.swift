@@ -7,6 +7,12 @@ extension ICEAgent {
         locals[Int(pairs[index].local)].type == .relayed || remotes[Int(pairs[index].remote)].type == .relayed
     }
 
+    /// What a pair is worth, of a priority that it has or would be valid with: a direct one more than any relayed one.
+    ///
+    /// Priorities alone do not tell: a relayed candidate that was heard of before it was signalled counts as
+    /// peer-reflexive for good (RFC 8838 §11.4), which is more than a server-reflexive one does.
+    private func worth(_ index: Int, _ priority: UInt64) -> (Int, UInt64) { (isRelayed(index) ? 0 : 1, priority) }
+
     private func cost(_ index: Int) -> UInt16 {
         locals[Int(pairs[index].local)].cost &+ remotes[Int(pairs[index].remote)].cost
     }
@@ -47,7 +53,7 @@ extension ICEAgent {
                 best = index
                 continue
             }
-            if pairs[index].validPriority > pairs[other].validPriority { best = index }
+            if worth(index, pairs[index].validPriority) > worth(other, pairs[other].validPriority) { best = index }
         }
         return best
     }
@@ -61,7 +67,8 @@ extension ICEAgent {
         var until: Instant?
         for index in pairs.indices
         where pairs[index].state.isUnfinished && Int(pairs[index].component) == component + 1
-            && pairs[index].priority > pairs[best].priority && pairs[index].generation == pairs[best].generation
+            && worth(index, pairs[index].priority) > worth(best, pairs[best].priority)
+            && pairs[index].generation == pairs[best].generation
         {
             guard pairs[index].state == .inProgress else { return budgetEnd }
             // Three round trips: enough for one loss and the check that follows it.
@@ -124,9 +131,11 @@ extension ICEAgent {
 
     /// Ends the checks of a component that has its pair (ice 72); with renomination, better pairs may still come.
     private mutating func prune(_ component: Int, keeping selected: Int) {
-        let priority = pairs[selected].validPriority
+        let least = worth(selected, pairs[selected].validPriority)
         for index in pairs.indices where index != selected && Int(pairs[index].component) == component + 1 {
-            if allowsRenomination, pairs[index].state.isUnfinished, pairs[index].priority > priority { continue }
+            if allowsRenomination, pairs[index].state.isUnfinished, worth(index, pairs[index].priority) > least {
+                continue
+            }
             switch pairs[index].state {
             case .frozen, .waiting: removePair(index)
             case .inProgress where !pairs[index].flags.contains(.valid):
