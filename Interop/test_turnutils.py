@@ -147,11 +147,11 @@ def token_matrix(client):
         yield f"access token: {leg}, Send indications, client to client", uclient, *words, *options, "-y", "-c", "-s"
     yield "access token: TCP allocations, client to client", uclient, *words, "-t", "-T", "-y"
     yield "access token: -B, sudden disconnects", uclient, *words, "-B", "-e", PEER
-    yield "access token: -M, mobility asked for", uclient, *words, "-M", "-e", PEER
+    yield "access token: -M, mobility (turn 191, 192)", uclient, *words, "-M", "-e", PEER
     password = ["-u", USER, "-w", PASSWORD]
     yield "password where tokens are taken as well", uclient, client, password, "-e", PEER
     yield "password: -B, sudden disconnects", uclient, client, password, "-B", "-e", PEER
-    yield "password: -M, mobility asked for", uclient, client, password, "-M", "-e", PEER
+    yield "password: -M, mobility (turn 191, 192)", uclient, client, password, "-M", "-e", PEER
     yield "password: -Z, dual allocations", uclient, client, password, "-Z", "-e", PEER
 
 
@@ -176,7 +176,7 @@ def test(options):
                 outcome.run("NAT behaviour: filtering", discovery, client, "-f", "Endpoint Independent Filtering!")
                 outcome.run_side_by_side(matrix(client, ["-u", USER, "-w", PASSWORD]))
             outcome.run_side_by_side(tokens.tests(binary, directory))
-            words = ["--user", f"{USER}:{PASSWORD}", "--oauth-key-file", tokens.key_file(directory)]
+            words = ["--user", f"{USER}:{PASSWORD}", "--mobility", "--oauth-key-file", tokens.key_file(directory)]
             with server.FloeServer(binary, there, directory, *common, *words) as floe:
                 outcome.run_side_by_side(token_matrix(client))
                 for credentials in (["-u", USER, "-w", PASSWORD], ["-J"]):

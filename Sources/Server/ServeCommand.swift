@@ -152,7 +152,7 @@ public enum ServeCommand {
                         "prefix-rate",
                         "N",
                         standard: "200",
-                        help: "answers a second to requests without credentials of one network (/24, /56)"
+                        help: "answers a second to requests without credentials from one address (IPv6: one /64)"
                     ),
                     OptionSpecification(
                         "mobility",

@@ -154,7 +154,7 @@ public struct ServeOptions: Sendable {
     public var allowsMobility: Bool
     /// Allocations that one user may have.
     public var userQuota: Int
-    /// Answers a second to requests without credentials from one prefix (IPv4 /24, IPv6 /56).
+    /// Answers a second to requests without credentials from one address (IPv6: one /64).
     public var prefixRate: Int
     /// Allocations in all.
     public var totalQuota: Int

@@ -60,10 +60,11 @@ extension StreamLobby.Entry {
     }
 
     /// Drives the handshake and looks for the first byte.
-    mutating func listen() -> StreamLobby.Step {
+    mutating func listen(_ answerWithoutTLS: [UInt8]) -> StreamLobby.Step {
         guard var connection = connection.take() else { return .drop(.goneHalfOpen) }
         connection.flush()
         let result = connection.readAhead()
+        if case .failed(.tls(.notTLS)) = result { connection.sendPlain(answerWithoutTLS.span) }
         let writes = connection.wantsWrite
         self.connection = consume connection
         switch result {

@@ -33,6 +33,7 @@ public struct StreamLobby: ~Copyable {
 
     private let limits: StreamLobbyLimits
     private let outputLimit: Int
+    private let answerWithoutTLS: [UInt8]
     private let kind: UInt8
     private var entries: SlotPool<Entry>
     private var ledger: HalfOpenLedger
@@ -43,8 +44,17 @@ public struct StreamLobby: ~Copyable {
     public private(set) var drops = DropCounters<StreamLobbyDrop>()
 
     /// Makes an empty lobby, whose streams have poller tokens of `kind` and may later queue `outputLimit` bytes.
-    public init(_ limits: StreamLobbyLimits, kind: UInt8, outputLimit: Int, at now: Instant) {
+    ///
+    /// A client that does not speak TLS where it must is sent `answerWithoutTLS` before its stream is closed.
+    public init(
+        _ limits: StreamLobbyLimits,
+        kind: UInt8,
+        outputLimit: Int,
+        answerWithoutTLS: [UInt8] = [],
+        at now: Instant
+    ) {
         self.limits = limits
+        self.answerWithoutTLS = answerWithoutTLS
         self.kind = kind
         self.outputLimit = outputLimit
         entries = SlotPool(limit: min(max(1, limits.streams), 1 << 23))
@@ -96,7 +106,7 @@ public struct StreamLobby: ~Copyable {
 
     /// Goes on with a stream of which the poller has said something; returns it when it has something to say.
     public mutating func serve(_ handle: SlotHandle, at now: Instant, _ poller: borrowing Poller) -> StreamConnection? {
-        switch Self.step(&entries, handle, &ledger, outputLimit, at: now) {
+        switch Self.step(&entries, handle, &ledger, outputLimit, answerWithoutTLS, at: now) {
         case .wait(let interest?):
             let descriptor = entries.read(handle) { $0.descriptor }
             if let descriptor {
@@ -159,12 +169,13 @@ public struct StreamLobby: ~Copyable {
         _ handle: SlotHandle,
         _ ledger: inout HalfOpenLedger,
         _ outputLimit: Int,
+        _ answerWithoutTLS: [UInt8],
         at now: Instant
     ) -> Step? {
         entries.update(handle) { entry -> Step in
             if entry.header != nil, let step = entry.readHeader(&ledger) { return step }
             if entry.socket != nil, let step = entry.begin(&ledger, outputLimit, at: now) { return step }
-            return entry.listen()
+            return entry.listen(answerWithoutTLS)
         }
     }
 }

@@ -83,8 +83,6 @@ extension WebServer {
         _ = connections.update(handle) { $0.isUnread = false }
         for _ in 0..<Self.readsPerTurn {
             guard let result = connections.update(handle, { $0.read(through: &buffer, at: now) }) else { return }
-            // A connection that has failed is removed by what follows.
-            if case .failed(.tls(.notTLS)) = result { explainTLS(handle) }
             performEvents(of: handle, at: now)
             transmit(handle, at: now)
             switch result {
@@ -99,13 +97,10 @@ extension WebServer {
     }
 
     /// Tells a browser that speaks plain HTTP here what to do, instead of an end that no browser explains.
-    private mutating func explainTLS(_ handle: SlotHandle) {
+    static var answerWithoutTLS: String {
         let text = "This port speaks HTTPS: write https:// in place of http://.\n"
-        let answer =
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+        return "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
             + "Content-Length: \(text.utf8.count)\r\n\r\n\(text)"
-        let bytes = Array(answer.utf8)
-        _ = connections.update(handle) { $0.stream.sendPlain(bytes.span) }
     }
 
     /// Ends a connection of which the kernel says that both directions are closed, unless it is still to be read.

@@ -70,6 +70,7 @@ struct WebServer: ~Copyable {
             halfOpen,
             kind: Kind.lobby.rawValue,
             outputLimit: 512 * 1024,
+            answerWithoutTLS: Array(Self.answerWithoutTLS.utf8),
             at: MonotonicClock.now()
         )
         signaling = SignalingEngine(

@@ -96,11 +96,14 @@ import Transport
         }
     }
 
-    @Test func `plain text to the HTTPS port is refused and counted`() throws {
+    @Test func `plain HTTP on the port of HTTPS is told what to do, and counted`() throws {
         let web = try TestWeb()
         let stream = try StreamClient(to: web.address(isTLS: true))
         try stream.send(Array("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8))
-        while (try? stream.receive()) ?? nil != nil {}
+        var answer: [UInt8] = []
+        while let bytes = try? stream.receive() { answer += bytes }
+        let text = String(decoding: answer, as: UTF8.self)
+        #expect(text.hasPrefix("HTTP/1.1 400 ") && text.contains("https://"), "\(text)")
         let client = try web.http()
         #expect(try eventually { try client.get("/metrics").text.contains("reason=\"tlsFailure\"} 1\n") })
     }
