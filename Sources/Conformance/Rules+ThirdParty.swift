@@ -35,7 +35,10 @@ extension RuleTable {
         refused("the right access token with another session key") {
             $0.key = IntegrityKey([UInt8](repeating: 0x55, count: 20).span)
         }
-        refused("the right access token with the name of another key") { $0.username = Array("nobody's key".utf8) }
+        // RFC 7635 §7 leaves the checks of RFC 5389 §10.2.2 in force: a user name that the server does not know is 401.
+        refused("the right access token with the name of another key", "RFC 7635 §7, RFC 8489 §9.2.4") {
+            $0.username = Array("nobody's key".utf8)
+        }
         add(
             188,
             "no allocation is granted for longer than the access token is good",
@@ -68,8 +71,12 @@ extension RuleTable {
         }
     }
 
-    private mutating func refused(_ what: String, _ change: @escaping @Sendable (inout Login) -> Void) {
-        add(187, "\(what) is refused", "RFC 7635 §7", due: "401") { probe throws(Finding) in
+    private mutating func refused(
+        _ what: String,
+        _ section: String = "RFC 7635 §7",
+        _ change: @escaping @Sendable (inout Login) -> Void
+    ) {
+        add(187, "\(what) is refused", section, due: "401") { probe throws(Finding) in
             let client = try probe.client()
             var login = try Self.login(probe, client)
             change(&login)

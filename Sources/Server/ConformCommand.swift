@@ -10,7 +10,7 @@ import Transport
 enum ConformCommand {
     static let specification = CommandSpecification(
         "conform",
-        "Try the rules of RFC 8489 and RFC 8656 on any TURN server, and say which it keeps.",
+        "Try the numbered rules of STUN and TURN on any server, and say which it keeps.",
         [
             (
                 "Who may allocate there",

@@ -130,6 +130,9 @@ final class FloeServer: Sendable {
     /// Turns an error of a service into a sentence that names the option to change.
     static func sentence(_ error: any Error, _ options: ServeOptions) -> UsageError {
         guard let error = error as? SocketError else { return UsageError("\(error)") }
+        if error.isAddressElsewhere, let ip = error.address?.ip {
+            return UsageError("'--listen \(ip)' cannot be: \(ip) is not an address of this machine.")
+        }
         let option =
             switch error.address?.port {
             case options.turnPort: "--turn-port"
@@ -137,6 +140,7 @@ final class FloeServer: Sendable {
             case options.turnsPort: "--turns-port"
             case options.httpsPort: "--https-port"
             case options.httpPort: "--http-port"
+            case options.natDiscoveryPort where !options.natDiscovery.isEmpty: "--nat-discovery-port"
             default: "--listen"
             }
         let text = "\(error)"

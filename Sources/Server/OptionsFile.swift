@@ -20,13 +20,14 @@ enum OptionsFile {
     private static func words(in path: String, for command: CommandSpecification) throws(UsageError) -> [String] {
         var words: [String] = []
         for (number, line) in try Secrets.lines(path, option: "--config") {
-            let parts = line.split(maxSplits: 1, whereSeparator: { $0.isWhitespace || $0 == "=" })
-            let name = String(parts[0])
+            let name = String(line.prefix { !$0.isWhitespace && $0 != "=" })
             guard name != "config" else {
                 throw UsageError("'\(path)', line \(number): a file of '--config' cannot name another one.")
             }
-            let value = parts.count > 1 ? parts[1].trimmed : nil
-            let more = ["--" + name] + (value.map { [$0] } ?? [])
+            // `name = value` is as good as `name value` and `name=value`.
+            var value = line.dropFirst(name.count).trimmed
+            if value.hasPrefix("=") { value = value.dropFirst().trimmed }
+            let more = ["--" + name + (value.isEmpty ? "" : "=" + value)]
             do throws(UsageError) {
                 _ = try ParsedArguments(more, for: command)
             } catch {

@@ -149,15 +149,14 @@ public enum ServeCommand {
                         help: "let clients relay TCP connections with peers (RFC 6062), on --relay-ports"
                     ),
                     OptionSpecification(
-                        "prefix-rate",
-                        "N",
-                        standard: "200",
-                        help: "answers a second to requests without credentials from one address (IPv6: one /64)"
-                    ),
-                    OptionSpecification(
                         "mobility",
                         help: "let allocations follow their clients to other addresses and connections (RFC 8016)"
                     ),
+                ]
+            ),
+            (
+                "How much",
+                [
                     OptionSpecification("user-quota", "N", standard: "100", help: "allocations that one user may have"),
                     OptionSpecification("total-quota", "N", standard: "10000", help: "allocations in all"),
                     OptionSpecification(
@@ -167,6 +166,12 @@ public enum ServeCommand {
                     ),
                     OptionSpecification("user-kbps", "N", help: "the same for all allocations of one user"),
                     OptionSpecification("total-kbps", "N", help: "the same for the whole server"),
+                    OptionSpecification(
+                        "prefix-rate",
+                        "N",
+                        standard: "200",
+                        help: "answers a second to requests without credentials from one address (IPv6: one /64)"
+                    ),
                 ]
             ),
             (
@@ -251,9 +256,9 @@ public enum ServeCommand {
             ),
         ],
         notes: """
-            Without options it works: open the URL that it prints. SIGTERM and SIGINT end it. SIGHUP
-            reads certificate, users, secrets, keys and the file of --config again; calls go on. If anything is wrong then,
-            all stays as it was and the log says why.
+            Without options it works: open the URL that it prints. SIGTERM and SIGINT end it. SIGHUP reads
+            certificates, users, secrets, keys and the file of --config again, and calls go on; if anything is
+            wrong then, all stays as it was and the log says why.
             Exit codes: 0 ended as asked, 1 cut short (asked twice, or too slow), 2 could not start.
             """
     )

@@ -232,6 +232,7 @@ public struct ServeOptions: Sendable {
         certificates = zip(chains, keys).map(CertificateFiles.init)
         proxies = try arguments.values("proxy-protocol-from", prefix)
         publicHost = arguments.text("public-host")
+        _ = try WebSetup.host(publicHost)
         realm = arguments.text("realm") ?? "floe"
         guard realm.utf8.count < 128, realm.utf8.allSatisfy({ (0x20...0x7E).contains($0) && $0 != 0x22 && $0 != 0x5C })
         else {
@@ -249,6 +250,11 @@ public struct ServeOptions: Sendable {
         natDiscovery = try arguments.values("nat-discovery", "two addresses of one family, FIRST/SECOND")
         natDiscoveryPort = try port("nat-discovery-port", 3479, orNone: false)
         alternateServers = try arguments.values("alternate-server", "ADDRESS:PORT")
+        for alternate in alternateServers where alternate.port == 0 {
+            throw UsageError(
+                "'\(alternate)' is not right for '--alternate-server': it takes ADDRESS:PORT, with a port."
+            )
+        }
         answersRFC3489 = arguments.has("rfc3489")
         relaysTCP = arguments.has("tcp-relay")
         prefixRate = try arguments.number("prefix-rate", in: 1...100_000_000) ?? 200

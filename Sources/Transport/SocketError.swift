@@ -31,6 +31,9 @@ public struct SocketError: Error, Equatable, Sendable {
     /// Whether somebody else has the address, so that another port may do.
     public var isAddressInUse: Bool { number == EADDRINUSE }
 
+    /// Whether this machine does not have the address.
+    public var isAddressElsewhere: Bool { number == EADDRNOTAVAIL }
+
     /// Whether the process lacks the right to use the address.
     public var isForbidden: Bool { number == EACCES }
 

@@ -11,7 +11,7 @@ import Testing
 
 @testable import Conformance
 
-/// A relay in this process, on an address of the loopback that no other test has.
+/// A relay in this process, on two addresses of the loopback that no other test has, with everything that has rules.
 final class TestRelay {
     // Of a length that needs padding.
     static let realm = "conform.tests"
@@ -22,7 +22,7 @@ final class TestRelay {
     let target: ConformanceTarget
     private let service: RelayService
 
-    /// Starts it; without a secret its nonces announce that users may be named by USERHASH.
+    /// Starts it; without a secret and access tokens its nonces announce that users may be named by USERHASH.
     init(hasSecret: Bool = true) throws {
         let identity = try Identity.selfSigned(
             commonName: "relay",
@@ -37,8 +37,10 @@ final class TestRelay {
             let base = UInt32.random(in: 0x7F10_0000...0x7FEF_FF00) & ~0xFF
             let (ip, port) = (IPAddress(ipv4: base + 1), UInt16.random(in: 20_000...29_999))
             let peers = [IPAddress(ipv4: base + 2), IPAddress(ipv4: base + 3)]
+            let key = try Self.tokenKey()
             do {
-                var configuration = try Self.configuration(ip, port, peers, tls, hasSecret: hasSecret)
+                var configuration = try Self.configuration(ip, port, peers, tls, hasSecret ? key : nil)
+                configuration.discover(from: ip, and: IPAddress(ipv4: base + 4), ports: port, port + 2)
                 configuration.dtls = dtls
                 service = try RelayService(configuration, logger: .silent)
             } catch {
@@ -57,6 +59,8 @@ final class TestRelay {
             target.secret = hasSecret ? Self.secret : nil
             target.realm = Self.realm
             target.quota = 24
+            target.grantSeconds = 900
+            target.grant = hasSecret ? try Self.grant(key) : nil
             self.target = target
             return
         }
@@ -67,12 +71,26 @@ final class TestRelay {
         service.join()
     }
 
+    private static func tokenKey() throws -> AccessTokenKey {
+        var entropy = Entropy.system
+        return try AccessTokenKey(id: "conform", key: entropy.bytes(32), algorithm: .a256gcm)
+    }
+
+    private static func grant(_ key: AccessTokenKey) throws -> AccessGrant {
+        var entropy = Entropy.system
+        let macKey = entropy.bytes(20)
+        let now = WallClock.unixSeconds()
+        let token = try #require(AccessToken(macKey: macKey, madeAtUnixSeconds: now, lifetimeSeconds: 900))
+        let sealed = try #require(key.seal(token, for: realm, nonce: entropy.bytes(12)))
+        return try AccessGrant(keyID: key.id, token: sealed, macKey: macKey)
+    }
+
     private static func configuration(
         _ ip: IPAddress,
         _ port: UInt16,
         _ peers: [IPAddress],
         _ tls: TLSContext,
-        hasSecret: Bool
+        _ key: AccessTokenKey?
     ) throws -> RelayConfiguration {
         let relays = [
             RelayAddress(local: ip, external: ip), RelayAddress(local: .loopback(.ipv6), external: .loopback(.ipv6)),
@@ -82,7 +100,8 @@ final class TestRelay {
             users: try [account, other].map {
                 try LongTermCredentials(username: $0.username, realm: realm, password: $0.password)
             },
-            secrets: hasSecret ? [try RESTSecret(Array(secret.utf8))] : []
+            secrets: key == nil ? [] : [try RESTSecret(Array(secret.utf8))],
+            thirdParty: key.map { ThirdPartyAuthorization(serverName: realm, keys: [$0]) }
         )
         let allowed = peers.compactMap { IPPrefix("\($0)/32") }
         var server = TURNServerConfiguration(
@@ -91,6 +110,8 @@ final class TestRelay {
             gate: PeerAddressGate(allow: allowed, relayAddresses: relays, serverAddresses: [ip])
         )
         server.limits.allocationsPerUser = 24
+        server.allowsMobility = true
+        server.relaysTCP = true
         server.software = "Floe test"
         var configuration = RelayConfiguration(
             server: server,
@@ -101,6 +122,27 @@ final class TestRelay {
         )
         configuration.tls = TLSContextHolder(tls)
         return configuration
+    }
+}
+
+extension RelayConfiguration {
+    /// Adds NAT discovery: both addresses at both ports.
+    fileprivate mutating func discover(
+        from first: IPAddress,
+        and second: IPAddress,
+        ports firstPort: UInt16,
+        _ secondPort: UInt16
+    ) {
+        server.discovery = [
+            DiscoveryAddresses(
+                RelayAddress(local: first),
+                RelayAddress(local: second),
+                firstPort: firstPort,
+                secondPort: secondPort
+            )
+        ]
+        listeners += [(first, secondPort), (second, firstPort), (second, secondPort)]
+            .map { .init(.udp, SocketAddress($0, port: $1)) }
     }
 }
 

@@ -89,16 +89,16 @@ import Testing
         #expect(!text.contains("Warning"))
     }
 
+    private static let secretsWarning =
+        "Passwords or keys on the command line can be read by every user of this machine (ps): see --user-file, "
+        + "--api-key-file and --secret-file."
+
     @Test(arguments: [
         (
             ["--allow-peer", "10.0.0.0/8"],
             "Clients may relay to 10.0.0.0/8 (--allow-peer): whatever listens there is within their reach."
         ),
-        (["--user", "a:b"], "Passwords or keys on the command line can be read by every user of this machine (ps)."),
-        (
-            ["--api-key", "0123456789abcdef"],
-            "Passwords or keys on the command line can be read by every user of this machine (ps)."
-        ),
+        (["--user", "a:b"], secretsWarning), (["--api-key", "0123456789abcdef"], secretsWarning),
         (["--log-addresses", "full"], "Clients' addresses are logged in full (--log-addresses)."),
         (["--metrics-from", "0.0.0.0/0"], "Everybody can read the metrics (--metrics-from 0.0.0.0/0)."),
         (["--metrics-from", "::/0"], "Everybody can read the metrics (--metrics-from ::/0)."),

@@ -31,13 +31,13 @@ import Testing
     @Test func `a user who is removed gets nothing new, and what she has lives on`() throws {
         let alice = try TestClient(server)
         let relay = try alice.relay()
-        try alice.permit("198.51.100.9")
+        try alice.permit("198.51.100.9:7")
         try reload { $0.credentials = try credentials(["carol"]) }
         #expect(try TestClient(server, "198.51.100.1:4001").allocate().code == 401)
         let carol = try TestClient(server, "198.51.100.1:4002", username: "carol")
         #expect(try carol.allocate().isSuccess)
         #expect(try alice.refresh().isSuccess)
-        #expect(try alice.permit("198.51.100.9").isSuccess)
+        #expect(try alice.permit("198.51.100.9:7").isSuccess)
         let arrival = server.receiveFromPeer([1, 2, 3], at: relay, from: address("198.51.100.9:7"))
         #expect(arrival.bytes != nil)
     }
@@ -64,7 +64,7 @@ import Testing
     @Test func `the gate closes for new permissions and channels, those of before end in their time`() throws {
         let alice = try TestClient(server)
         let relay = try alice.relay()
-        try alice.permit("198.51.100.9")
+        try alice.permit("198.51.100.9:7")
         try reload { configuration in
             configuration.gate = PeerAddressGate(
                 allow: [IPPrefix("198.51.100.0/24")].compactMap(\.self),
@@ -73,9 +73,9 @@ import Testing
             )
         }
         #expect(server.receiveFromPeer([1], at: relay, from: address("198.51.100.9:7")).bytes != nil)
-        #expect(try alice.permit("198.51.100.9").code == 403)
+        #expect(try alice.permit("198.51.100.9:7").code == 403)
         #expect(try alice.bind(0x4001, "198.51.100.9:9").code == 403)
-        #expect(try alice.permit("198.51.100.8").isSuccess)
+        #expect(try alice.permit("198.51.100.8:7").isSuccess)
         server.advance(.seconds(301))
         #expect(server.receiveFromPeer([1], at: relay, from: address("198.51.100.9:7")).bytes == nil)
     }
