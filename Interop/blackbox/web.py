@@ -172,7 +172,7 @@ def tests(place):
     yield "plain HTTP on the port of HTTPS: 400 that says what to do", explains_https, place
     yield "plain HTTP is not to be had from another machine", plain_http_is_local, place
     yield "plain HTTP is served under the name of this machine only", refuses_rebinding, place
-    yield "/turn hands out credentials for an API key only", turn_rest, place
+    yield "/turn hands out credentials for an API key only (turn 204)", turn_rest, place
     yield "too long requests: 431, 413", too_much, place
     yield "malformed requests: 400", nonsense, place
     yield "two requests in one segment get two answers", pipelined, place

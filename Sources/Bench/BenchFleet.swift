@@ -108,7 +108,8 @@ struct BenchFleet: ~Copyable {
                 }
                 while client.drain(into: &outgoing, at: now) != nil {}
                 if let failure = client.failure {
-                    throw BenchError("allocation \(index + 1) of \(plan.clients) could not be made: \(failure)")
+                    let what = client.relayed == nil ? "could not be made" : "may not reach a peer on this machine"
+                    throw BenchError("allocation \(index + 1) of \(plan.clients) \(what): \(failure)")
                 }
                 guard bindsPeers ? client.isBound : client.relayed != nil else { continue }
                 waiting.remove(index)

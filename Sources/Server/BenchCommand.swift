@@ -59,7 +59,11 @@ enum BenchCommand {
             InstrumentOptions.certificate,
         ],
         operand: ("URI", "turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT]"),
-        notes: "Load only servers that are yours. Exit code 1 if a packet was corrupt or nothing came through."
+        notes: """
+            The server must let its clients reach peers on this machine and take that many: start floe with
+            --allow-peer ADDRESS/32 and --user-quota N, and for bindings with --prefix-rate N. Load only servers
+            that are yours. Exit code 1 if a packet was corrupt or nothing came through.
+            """
     )
 
     static func run(_ arguments: ParsedArguments) throws(UsageError) -> Int32 {

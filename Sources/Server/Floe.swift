@@ -50,6 +50,8 @@ public enum Floe {
             words = words.dropFirst()
         }
         guard let command = program.commands.first(where: { $0.name == name }) else {
+            let ofIt = program.commands.map(\.name).filter { $0.hasPrefix(name + " ") }.joined(separator: ", ")
+            if !ofIt.isEmpty { throw UsageError("'\(name)' needs to know what to do: \(ofIt).") }
             let names = program.commands.map(\.name).joined(separator: ", ")
             throw UsageError("There is no command '\(name)'; the commands are: \(names).")
         }

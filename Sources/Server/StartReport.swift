@@ -52,8 +52,10 @@ struct StartReport {
                 ?? addressing.choices.map { choice in
                     choice.external.family == .ipv4 ? "\(choice.external)" : "[\(choice.external)]"
                 }
+            let isLocal = options.publicHost == nil && addressing.choices.allSatisfy { $0.external.isLoopback }
             let note =
-                options.certificates.isEmpty ? "from other machines (the browser asks about the certificate)" : ""
+                options.certificates.isEmpty
+                ? "from \(isLocal ? "this machine" : "other machines") (the browser asks about the certificate)" : ""
             urls += hosts.enumerated().map { ("https://\($1)\(port)/", $0 == 0 ? note : "") }
         }
         if options.httpPort != 0 { urls.append(("http://localhost:\(options.httpPort)/", "on this machine")) }

@@ -142,6 +142,7 @@ struct CommandResult {
                 "There is no command 'sreve'; the commands are: \(commandNames)."
             ),
             ([""], "There is no command ''; the commands are: \(commandNames)."),
+            (["key", "ring"], "'key' needs to know what to do: key add, key remove, key list."),
             (["credentials", "--secret", "short"], "'--secret' takes at least 8 characters."),
             (
                 ["credentials", "--secret", "long enough", "--ttl", "1"],

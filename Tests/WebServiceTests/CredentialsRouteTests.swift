@@ -48,7 +48,7 @@ import Testing
     }
 
     @Test(arguments: [("alice", "alice"), ("", "api"), ("a%20b+c", "a b c"), ("%C3%A9", "é")])
-    func `the answer is that of the TURN REST draft`(user: String, id: String) throws {
+    func `turn 204: the answer is that of the TURN REST draft`(user: String, id: String) throws {
         let response = try fixture.response(
             "GET /turn?service=turn&username=\(user)&key=\(Self.key)",
             host: "turn.example.org:8443",
