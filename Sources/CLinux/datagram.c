@@ -13,7 +13,7 @@ _Static_assert(sizeof(floe_address) == 24, "three words for Swift");
 /// Room for one packet information, one traffic class and one hop limit, of either family, and the size of segments.
 enum { CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)) + 4 * CMSG_SPACE(sizeof(int)) };
 
-/// What the kernel cuts from one message at most (UDP_MAX_SEGMENTS of all kernels), and the longest UDP payload.
+/// What every kernel cuts from one message (UDP_MAX_SEGMENTS before Linux 6.9, and 128 since), and the longest UDP payload.
 enum { SEGMENTS = 64, SEGMENTED_BYTES = 65000 };
 
 /// Where segments were refused; the oldest is forgotten first.

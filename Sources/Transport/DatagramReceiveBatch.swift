@@ -21,8 +21,8 @@ public struct DatagramReceiveBatch: ~Copyable {
     /// The free bytes behind each payload, at least.
     public static let tailroom = 64
 
-    /// How much room merged datagrams need once they are moved apart: 64 of one message at most.
-    private static let separateBytes = 65536 + 64 * (headroom + tailroom + 64)
+    /// How much room the merged datagrams of one message need once they are moved apart.
+    private let separateBytes: Int
 
     /// One datagram: which message of the kernel brought it, and where its payload stands in `memory`.
     private struct Place {
@@ -57,19 +57,21 @@ public struct DatagramReceiveBatch: ~Copyable {
 
     /// Makes an empty batch; this is the only time that it allocates.
     ///
-    /// `merging` is for sockets that merge: it makes buffers of 64 KiB, and room to move datagrams apart.
-    public init(capacity: Int = 64, payloadCapacity: Int = 2048, merging: Bool = false) {
+    /// `merging` is for sockets that merge: it makes buffers of 64 KiB, and room to move datagrams apart, `mergedLimit` of
+    /// one message; what the kernel merges beyond that is dropped and counted.
+    public init(capacity: Int = 64, payloadCapacity: Int = 2048, merging: Bool = false, mergedLimit: Int = 128) {
         precondition(
             (1...1024).contains(capacity) && (1...65536).contains(payloadCapacity),
             "sizes of a sensible batch"
         )
         self.capacity = capacity
         isMerging = merging
+        separateBytes = 65536 + mergedLimit * (Self.headroom + Self.tailroom + 64)
         self.payloadCapacity = merging ? 65536 : payloadCapacity
         // Not a power of two: else the first lines of all buffers would fight for the same places in the cache.
         stride = (Self.headroom + self.payloadCapacity + Self.tailroom + 63) / 64 * 64
         separateEnd = capacity * stride
-        let separate = merging ? max(2 * Self.separateBytes, capacity * 16 * 1024) : 0
+        let separate = merging ? max(2 * separateBytes, capacity * 16 * 1024) : 0
         // Zeroed pages that nobody has touched cost no memory: most buffers of 64 KiB are used for 2 KiB at most.
         let byteCount = capacity * stride + separate
         guard let zeroed = unsafe calloc(1, byteCount) else { fatalError("no memory for a batch of datagrams") }
@@ -79,7 +81,7 @@ public struct DatagramReceiveBatch: ~Copyable {
         )
         unsafe messages = .allocate(capacity: capacity)
         unsafe messages.initialize(repeating: floe_datagram())
-        unsafe places = .allocate(capacity: merging ? capacity * 64 : capacity)
+        unsafe places = .allocate(capacity: merging ? capacity * mergedLimit : capacity)
         guard
             let receiver = unsafe floe_receiver_create(
                 Int32(capacity),
@@ -112,7 +114,7 @@ public struct DatagramReceiveBatch: ~Copyable {
         let first = messageCount
         var room = capacity - first
         if separately, isMerging {
-            room = unsafe min(room, (memory.count - separateEnd) / Self.separateBytes)
+            room = unsafe min(room, (memory.count - separateEnd) / separateBytes)
         }
         var attempts = 2
         while room > 0, attempts > 0 {
@@ -230,13 +232,27 @@ public struct DatagramReceiveBatch: ~Copyable {
             let part = min(segment, length - offset)
             // The first one has headroom where it stands, and the next ones have left before its tailroom is used.
             let isMoved = separately && offset > 0
+            // How many there are is the kernel's word, and on a virtual machine its neighbours'.
+            guard hasRoom(toMove: isMoved ? part : nil) else { return countLost(length - offset, segment) }
             append(message, isMoved ? move(start + offset, part) : start + offset, part)
             offset += part
         }
     }
 
+    /// Whether one more datagram fits; `length` is that of one which must be moved.
+    private func hasRoom(toMove length: Int?) -> Bool {
+        guard unsafe count < places.count else { return false }
+        guard let length else { return true }
+        return unsafe separateEnd + Self.headroom + length + Self.tailroom <= memory.count
+    }
+
+    private mutating func countLost(_ bytes: Int, _ segment: Int) {
+        for _ in 0..<(bytes + segment - 1) / segment { errors.count(.mergedBeyondRoom) }
+    }
+
     private mutating func append(_ message: Int, _ offset: Int, _ length: Int) {
-        precondition(unsafe count < places.count, "more datagrams in a message than the kernel merges")
+        // One for each message that is not merged, and of the others so many as fit.
+        guard unsafe count < places.count else { return errors.count(.mergedBeyondRoom) }
         unsafe places.initializeElement(
             at: count,
             to: Place(message: Int32(message), length: Int32(length), offset: offset)

@@ -85,6 +85,8 @@ public enum DatagramError: String, DropReason {
     case sourceUnavailable
     /// An IPv6 receiver from an IPv4 socket, or the other way around.
     case wrongFamily
+    /// Received, but the kernel has merged more into one message than there is room for.
+    case mergedBeyondRoom
     /// Anything else.
     case other
 
@@ -92,7 +94,7 @@ public enum DatagramError: String, DropReason {
     var mayBeEarlier: Bool {
         switch self {
         case .connectionRefused, .hostUnreachable, .networkUnreachable, .messageTooLong, .notPermitted, .other: true
-        case .noBufferSpace, .wouldBlock, .sourceUnavailable, .wrongFamily: false
+        case .noBufferSpace, .wouldBlock, .sourceUnavailable, .wrongFamily, .mergedBeyondRoom: false
         }
     }
 

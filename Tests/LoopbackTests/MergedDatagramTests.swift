@@ -1,5 +1,6 @@
 import Bytes
 import Diagnostics
+import Glibc
 import NetTypes
 import Testing
 
@@ -105,6 +106,63 @@ import Testing
             received.removeAll()
         }
         #expect(next == 256)
+    }
+
+    /// Sends `count` datagrams of a length as one message that the kernel need not cut before it is received.
+    private static func sendSegments(
+        _ count: Int,
+        of length: Int,
+        from client: borrowing UDPSocket,
+        to server: SocketAddress
+    ) -> Int {
+        // UDP_SEGMENT at SOL_UDP.
+        var segment = Int32(length)
+        guard unsafe setsockopt(client.descriptor, 17, 103, &segment, 4) == 0 else { return -1 }
+        var target = sockaddr_in()
+        target.sin_family = sa_family_t(AF_INET)
+        target.sin_port = server.port.bigEndian
+        target.sin_addr.s_addr = server.ip.ipv4Bits.bigEndian
+        let payload = [UInt8](repeating: 7, count: count * length)
+        return unsafe withUnsafePointer(to: &target) { target in
+            unsafe target.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe sendto(client.descriptor, payload, payload.count, 0, $0, 16)
+            }
+        }
+    }
+
+    /// Kernels since 6.9 carry 128 datagrams as one, and a neighbour on the same host chooses how long they are.
+    @Test(arguments: [false, true], [1, 500])
+    func `the most that any kernel merges finds room`(separately: Bool, length: Int) throws {
+        let server = try Self.mergingSocket(Loopback.v4)
+        let client = try UDPSocket(boundTo: Loopback.v4)
+        let isNew = Self.sendSegments(128, of: length, from: client, to: server.localAddress) > 0
+        let each = isNew ? 128 : 64
+        for _ in 0..<(isNew ? 1 : 2) {
+            let sent = Self.sendSegments(each, of: length, from: client, to: server.localAddress)
+            #expect(sent == each * length)
+        }
+        var received = DatagramReceiveBatch(capacity: 2, merging: true)
+        while !received.receive(from: server.handle, separately: separately).isEmpty {}
+        let count = received.count
+        #expect(count == 2 * each)
+        for index in 0..<count {
+            let payload = received.payload(of: index).toArray()
+            #expect(payload == [UInt8](repeating: 7, count: length))
+        }
+        let lost = received.errors[.mergedBeyondRoom]
+        #expect(lost == 0)
+    }
+
+    @Test(arguments: [false, true])
+    func `what is merged beyond all room is dropped and counted`(separately: Bool) throws {
+        let server = try Self.mergingSocket(Loopback.v4)
+        let client = try UDPSocket(boundTo: Loopback.v4)
+        let sent = Self.sendSegments(64, of: 300, from: client, to: server.localAddress)
+        #expect(sent == 64 * 300)
+        var received = DatagramReceiveBatch(capacity: 2, merging: true, mergedLimit: 20)
+        while !received.receive(from: server.handle, separately: separately).isEmpty {}
+        let (count, lost) = (received.count, received.errors[.mergedBeyondRoom])
+        #expect(count == 40 && lost == 24)
     }
 
     @Test func `datagrams of different ways and lengths are not put together`() throws {
