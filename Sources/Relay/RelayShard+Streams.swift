@@ -72,7 +72,7 @@ extension RelayShard {
     }
 
     /// Whether a stream may be added; counts the refusal.
-    private mutating func hasRoom(for prefix: IPAddress?) -> Bool {
+    mutating func hasRoom(for prefix: IPAddress?) -> Bool {
         guard streams.count < streams.limit else {
             drops.count(.tooManyStreams)
             return false

@@ -226,4 +226,26 @@ import Transport
         peer.send([9])
         #expect(try client.next(1, &scene.shard) == [9])
     }
+
+    /// Nobody needs credentials for that, only the number of a shard.
+    @Test func `streams that other shards hand over count for their address as all others do`() throws {
+        var scene = try Scene { $0.streamsPerPrefix = 2 }
+        let (_, number) = try scene.connect()
+        var other = try TestShard(sibling: scene.shard)
+        var clients: [ShardStream] = []
+        for count: UInt64 in 1...3 {
+            let client = try ShardStream(other.address(.tcp))
+            let request = STUNMessage(
+                STUNMessageType(.connectionBind, .request),
+                .random(using: &client.entropy),
+                attributes: [.init(.connectionID, number)]
+            )
+            client.send(try request.encoded())
+            try other.work { $0.acceptedStreams[.tcp] == count && $0.streams.count == 0 }
+            clients.append(client)
+        }
+        try scene.shard.work { $0.streams.count + Int($0.drops[.tooManyStreamsOfPrefix]) == 4 }
+        let (streams, refused) = (scene.shard.shard.streams.count, scene.shard.shard.drops[.tooManyStreamsOfPrefix])
+        #expect(streams == 2 && refused == 2)
+    }
 }
