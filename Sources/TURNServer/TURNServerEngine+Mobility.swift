@@ -105,6 +105,10 @@ extension TURNServerEngine {
     /// Departure: the user is compared before the 5-tuples, so that only the owner learns anything about an allocation.
     mutating func resume(_ request: borrowing STUNMessageView, _ context: RequestContext) {
         guard configuration.allowsMobility else { return fail(context.responder, .mobilityForbidden) }
+        // Whoever could not have allocated from there does not get there by a move (RFC 8656 §21.4).
+        guard !AddressForms.isForbiddenTunnel(context.client.remote.ip) else {
+            return fail(context.responder, .forbidden, "Teredo or 6to4")
+        }
         guard let ticket = ticket(in: request) else {
             return fail(context.responder, .badRequest, "MOBILITY-TICKET is not valid")
         }

@@ -111,6 +111,16 @@ import Testing
         #expect(server.engine.statistics.allocationsMoved == 1)
     }
 
+    @Test(arguments: ["[2001:0:4136:e378:8000:63bf:3fff:fdd2]:700", "[2002:c633:6401::1]:700"])
+    func `turn 154: nobody moves into a tunnel from which nobody may allocate`(tunnel: String) throws {
+        let (relay, ticket) = try settle()
+        let away = try client(tunnel)
+        #expect(try resume(away, ticket).code == 403)
+        #expect(away.sendChannelData([7], on: 0x4000) == .ignored(.noAllocation))
+        #expect(receiver(relay) == home.tuple)
+        #expect(try resume(client("198.51.100.9:700"), ticket).isSuccess, "the ticket is as good as before")
+    }
+
     @Test func `turn 194: the old 5-tuple works both ways until the new one has sent data`() throws {
         let (relay, ticket) = try settle()
         let away = try client("198.51.100.9:700")
