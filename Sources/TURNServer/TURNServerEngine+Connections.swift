@@ -207,10 +207,17 @@ extension TURNServerEngine {
     mutating func closeConnections(of handle: SlotHandle, _ family: AddressFamily) {
         for connection in allocations.read(handle, { $0.connections }) ?? [] {
             guard let ended = connections[connection], ended.peer.family == family else { continue }
-            if case .connecting(let responder) = ended.state { fail(responder, .connectionTimeoutOrFailure) }
-            forget(connection)
-            events.append(.closePeer(PeerConnectionID(connection)))
+            closeConnection(connection)
         }
+    }
+
+    /// Ends a connection; a client that waits for it gets 447.
+    mutating func closeConnection(_ handle: SlotHandle) {
+        if case .connecting(let responder)? = connections[handle]?.state {
+            fail(responder, .connectionTimeoutOrFailure)
+        }
+        forget(handle)
+        events.append(.closePeer(PeerConnectionID(handle)))
     }
 
     // MARK: Tables

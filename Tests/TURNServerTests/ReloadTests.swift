@@ -31,13 +31,13 @@ import Testing
     @Test func `a user who is removed gets nothing new, and what she has lives on`() throws {
         let alice = try TestClient(server)
         let relay = try alice.relay()
-        try alice.permit("198.51.100.9:7")
+        try alice.permit("198.51.100.9:0")
         try reload { $0.credentials = try credentials(["carol"]) }
         #expect(try TestClient(server, "198.51.100.1:4001").allocate().code == 401)
         let carol = try TestClient(server, "198.51.100.1:4002", username: "carol")
         #expect(try carol.allocate().isSuccess)
         #expect(try alice.refresh().isSuccess)
-        #expect(try alice.permit("198.51.100.9:7").isSuccess)
+        #expect(try alice.permit("198.51.100.9:0").isSuccess)
         let arrival = server.receiveFromPeer([1, 2, 3], at: relay, from: address("198.51.100.9:7"))
         #expect(arrival.bytes != nil)
     }
@@ -61,23 +61,60 @@ import Testing
         #expect(try !allocates(minted[0], port: 3) && allocates(minted[1], port: 4))
     }
 
-    @Test func `the gate closes for new permissions and channels, those of before end in their time`() throws {
-        let alice = try TestClient(server)
-        let relay = try alice.relay()
-        try alice.permit("198.51.100.9:7")
+    private func deny(_ peer: String) throws {
         try reload { configuration in
             configuration.gate = PeerAddressGate(
                 allow: [IPPrefix("198.51.100.0/24")].compactMap(\.self),
-                deny: [IPPrefix("198.51.100.9/32")].compactMap(\.self),
+                deny: [IPPrefix(peer)].compactMap(\.self),
                 relayAddresses: configuration.relayAddresses
             )
         }
-        #expect(server.receiveFromPeer([1], at: relay, from: address("198.51.100.9:7")).bytes != nil)
-        #expect(try alice.permit("198.51.100.9:7").code == 403)
-        #expect(try alice.bind(0x4001, "198.51.100.9:9").code == 403)
-        #expect(try alice.permit("198.51.100.8:7").isSuccess)
-        server.advance(.seconds(301))
+        server.drain()
+    }
+
+    @Test func `turn 157: the gate closes at once, also for permissions and channels of before, and for no other peer`()
+        throws
+    {
+        let alice = try TestClient(server)
+        let relay = try alice.relay()
+        try alice.permit("198.51.100.9:0")
+        try alice.bind(0x4002, "198.51.100.9:9")
+        try alice.bind(0x4003, "198.51.100.8:8")
+        try deny("198.51.100.9/32")
         #expect(server.receiveFromPeer([1], at: relay, from: address("198.51.100.9:7")).bytes == nil)
+        #expect(try alice.send([1], to: "198.51.100.9:7") == .ignored(.noPermission))
+        #expect(alice.sendChannelData([1], on: 0x4002) == .ignored(.unboundChannel))
+        #expect(try alice.permit("198.51.100.9:0").code == 403)
+        #expect(try alice.bind(0x4001, "198.51.100.9:9").code == 403)
+        guard case .relay = alice.sendChannelData([1], on: 0x4003) else {
+            Issue.record("the other peer must be reached")
+            return
+        }
+        #expect(server.receiveFromPeer([1], at: relay, from: address("198.51.100.8:8")).bytes != nil)
+        let statistics = server.engine.statistics
+        #expect(statistics.permissions == 1 && statistics.channels == 1 && statistics.allocations == 1)
+    }
+
+    @Test func `turn 157: TCP connections with a peer end when the gate denies it, and those under way get 447`() throws
+    {
+        let server = try TestServer { $0.relaysTCP = true }
+        let client = try TestClient(server, transport: .tcp)
+        #expect(try client.request(.allocate, [.requestedTransport(6)]).isSuccess)
+        #expect(try client.exchange(client.message(.connect, [.peer("198.51.100.9:80")])) == nil)
+        #expect(try client.exchange(client.message(.connect, [.peer("198.51.100.8:80")])) == nil)
+        #expect(server.connections.count == 2)
+        var configuration = try TestServer.configuration()
+        configuration.gate = PeerAddressGate(
+            allow: [IPPrefix("198.51.100.0/24")].compactMap(\.self),
+            deny: [IPPrefix("198.51.100.9/32")].compactMap(\.self),
+            relayAddresses: configuration.relayAddresses
+        )
+        try server.engine.reload(configuration)
+        server.drain()
+        #expect(try server.takeResponse(to: client.tuple)?.code == 447)
+        #expect(server.connections.count == 1)
+        let left = server.engine.statistics.peerConnections
+        #expect(left == 1)
     }
 
     @Test func `quotas change for what is new`() throws {
