@@ -104,9 +104,9 @@ extension RelayShard {
         buffer.removeAll(keepingCapacity: true)
         defer { input = buffer }
         guard var turn = Self.decrypt(packets, index, &associations.pool, handle, &buffer, at: now) else { return }
-        let trafficClass = relayedTrafficClass(of: index)
+        let (trafficClass, hops) = (relayedTrafficClass(of: index), packets.hopLimit(of: index))
         while case .bytes = turn.result {
-            receive(message: buffer.span, from: turn.client, trafficClass, at: now)
+            receive(message: buffer.span, from: turn.client, trafficClass, hops, at: now)
             buffer.removeAll(keepingCapacity: true)
             turn.result = Self.readOn(&associations.pool, handle, &buffer)
         }
@@ -157,10 +157,13 @@ extension RelayShard {
         message: Span<UInt8>,
         from client: ClientTuple,
         _ trafficClass: UInt8,
+        _ hops: UInt8,
         at now: Instant
     ) {
         switch engine.receive(message, from: client, at: now) {
-        case .relay(let transmit): relay(message, transmit, trafficClass: trafficClass)
+        case .relay where hops == 1: drops.count(.hopLimitReached)
+        case .relay(let transmit):
+            relay(message, transmit, trafficClass: trafficClass, hopLimit: hops == 0 ? 0 : hops - 1)
         case .accepted: drainEngine(at: now)
         case .ignored, .handOver: break
         }
@@ -194,7 +197,7 @@ extension RelayShard {
     /// Encrypts what a peer has sent, framed, for a client.
     mutating func sendSecurely(packet index: Int, _ bytes: Range<Int>, to client: ClientTuple) {
         guard var route = route(to: client) else { return drops.count(.noRoute) }
-        route.trafficClass = relayedTrafficClass(of: index)
+        guard carry(index, on: &route) else { return }
         makeRoom(for: bytes.count)
         let handle = SlotHandle(bits: client.connection)
         let isSent = Self.encrypt(packets, index, bytes, &associations.pool, handle, &sends, route)

@@ -129,7 +129,7 @@ extension RelayShard {
     ///
     /// A field that the kernel has not told is 0, and stays what the system makes it (the alternate behaviour of
     /// RFC 8656 §13 and §14).
-    private mutating func carry(_ index: Int, on route: inout DatagramRoute) -> Bool {
+    mutating func carry(_ index: Int, on route: inout DatagramRoute) -> Bool {
         route.trafficClass = relayedTrafficClass(of: index)
         let hops = packets.hopLimit(of: index)
         guard hops != 1 else {

@@ -1,4 +1,5 @@
 import Bytes
+import Crypto
 import Diagnostics
 import EventLoop
 import NetTypes
@@ -88,5 +89,34 @@ import Transport
         try scene.toPeer(1)
         let arrival = try scene.next(scene.peer.handle)
         #expect(arrival[0] >= 32 && arrival[1] == 1)
+    }
+
+    @Test func `turn 150, 155: datagrams to and from clients of DTLS have one hop less to go as well`() throws {
+        let relay = try TestRelay()
+        let context = try DTLSContext(clientTrust: .roots(pem: relay.identity.certificatePEM))
+        let client = try RelayClient(SecureWire(to: relay.address(.dtls), context))
+        let relayed = try client.allocate()
+        var options = UDPSocket.Options()
+        options.reportsHopLimit = true
+        let peer = try UDPSocket(boundTo: SocketAddress(.loopback(.ipv4), port: 0), options: options)
+        try client.bindChannel(0x4000, to: peer.localAddress)
+        try client.send([1], on: 0x4000)
+        var received = DatagramReceiveBatch(capacity: 4)
+        let poller = try Poller()
+        var events = PollEvents(capacity: 1)
+        try poller.add(peer.descriptor, token: 0, interest: .read)
+        try poller.wait(until: MonotonicClock.now() + .seconds(10), into: &events)
+        _ = received.receive(from: peer.handle)
+        let hops = received.count > 0 ? received.hopLimit(of: 0) : 0
+        // The client's own datagram has the system's.
+        #expect(hops == 63)
+        var batch = DatagramSendBatch(capacity: 4)
+        for left: UInt8 in [1, 9] {
+            var route = DatagramRoute(peer.handle, to: relayed)
+            route.hopLimit = left
+            _ = batch.enqueue(copying: [left].span, on: route)
+        }
+        batch.flush()
+        #expect(try client.nextArrival() == .channel(0x4000, [9]))
     }
 }
