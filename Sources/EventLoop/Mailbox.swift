@@ -24,11 +24,11 @@ public final class Mailbox<Message: Sendable>: Sendable {
 
     /// Adds a message; returns `false`, and adds nothing, if the mailbox is full.
     ///
-    /// May be called by any thread.
-    public func push(_ message: Message) -> Bool {
+    /// A message that may be lost leaves `places` free for those that must not. May be called by any thread.
+    public func push(_ message: Message, leaving places: Int = 0) -> Bool {
         let outcome = withQueue { queue in
             let wasEmpty = queue.isEmpty
-            return (queue.append(message), wasEmpty)
+            return (queue.limit - queue.count > places && queue.append(message), wasEmpty)
         }
         // One wake-up for as many messages as come before the loop wakes.
         if outcome.0, outcome.1 { _ = floe_event_signal(event.number) }

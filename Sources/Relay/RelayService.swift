@@ -105,7 +105,7 @@ public final class RelayService: Sendable {
         connection.outputLimit = configuration.streamQueueBytes * 2
         connection.limitUnsent(bytes: RelayShard.unsentBytes)
         let stream = RelayStream(connection, at: MonotonicClock.now())
-        return mailboxes[shard].push(.welcome(StreamParcel(stream)))
+        return mailboxes[shard].push(.welcome(StreamParcel(stream)), leaving: RelayShard.Command.reservedPlaces)
     }
 
     /// Uses another certificate for DTLS handshakes from now on; associations that exist stay.

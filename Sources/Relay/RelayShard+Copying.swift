@@ -190,15 +190,16 @@ extension RelayShard {
         stream.isDirty = false
         forgetPrefix(stream.prefix)
         try? poller.remove(stream.connection.descriptor)
-        guard shard < shards.count, shards[shard].push(.adopt(StreamParcel(stream))) else {
-            return drops.count(.tooManyStreams)
-        }
+        guard shard < shards.count,
+            shards[shard].push(.adopt(StreamParcel(stream)), leaving: Command.reservedPlaces)
+        else { return drops.count(.tooManyStreams) }
     }
 
     /// Takes a stream from another shard and goes on with the message that it was given for.
     mutating func adopt(_ parcel: StreamParcel, at now: Instant) {
         guard let stream = parcel.open(), stopsAt == nil else { return }
-        guard let handle = insert(stream, at: now) else { return }
+        // Where it comes from it counts no more, and nobody has asked yet who the client is.
+        guard hasRoom(for: stream.prefix), let handle = insert(stream, at: now) else { return }
         readStreams(handle, at: now)
     }
 }

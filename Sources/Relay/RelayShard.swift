@@ -34,6 +34,9 @@ struct RelayShard: ~Copyable {
         /// A stream from a port that serves more than TURN.
         case welcome(StreamParcel)
         case stop
+
+        /// The places in a mailbox that streams leave to the operator's commands, which must not be lost.
+        static let reservedPlaces = 4
     }
 
     struct StreamListener: ~Copyable {
@@ -291,6 +294,9 @@ struct RelayShard: ~Copyable {
         snapshot.dtls = associations.statistics
         let all = drops.all + lobby.drops.all
         snapshot.drops = Dictionary(all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
+        // Of what receiving brings only this is a loss.
+        let lost = DatagramError.mergedBeyondRoom
+        snapshot.drops[lost.rawValue] = packets.errors[lost]
         snapshot.sendErrors = Dictionary(sends.errors.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         report.publish(snapshot)
     }

@@ -98,6 +98,16 @@ import Testing
         #expect(batch.isEmpty)
     }
 
+    @Test func `a crowd leaves places for what must arrive`() throws {
+        let mailbox = try Mailbox<Int>(limit: 3)
+        #expect((0..<3).map { mailbox.push($0, leaving: 1) } == [true, true, false])
+        #expect(mailbox.push(9))
+        var batch: [Int] = []
+        mailbox.receive(into: &batch)
+        #expect(batch == [0, 1, 9])
+        #expect(mailbox.push(4, leaving: 1))
+    }
+
     @Test func `a full mailbox refuses, and takes again when it was emptied`() throws {
         let mailbox = try Mailbox<Int>(limit: 3)
         #expect((0..<5).map { mailbox.push($0) } == [true, true, true, false, false])
