@@ -35,6 +35,7 @@ extension FloeServer {
         let fresh = try Self.identities(options, state, machine, addressing, now)
         // What cannot be served is found out before anything is taken.
         _ = try ServerCertificates(fresh)
+        let dtls = options.dtlsPort != 0 ? try RelaySetup.dtls(fresh) : nil
         let policy = try WebSetup.policy(options, secrets)
         let relay = try RelaySetup.configuration(options, secrets, addressing, machine, listening, certificates)
         do {
@@ -46,7 +47,7 @@ extension FloeServer {
         let old = certificates.current.map(\.fingerprintSHA256)
         guard fresh.map(\.fingerprintSHA256) != old else { return }
         try certificates.replace(fresh)
-        if options.dtlsPort != 0 { self.relay.useDTLS(try RelaySetup.dtls(fresh)) }
+        if let dtls { self.relay.useDTLS(dtls) }
         logger.info("Another certificate is in use.", ["tls.fingerprint": .text(fresh[0].fingerprintSHA256)])
     }
 
