@@ -61,7 +61,6 @@ import Testing
         #expect(try other.allocate()[.mobilityTicket] == nil)
         let third = try client("198.51.100.3:1")
         let another = try #require(try third.allocate([Self.empty])[.mobilityTicket])
-        #expect(Set(ticket).isDisjoint(with: another) == false || ticket != another)
         #expect(zip(ticket, another).count { $0 == $1 } < 12, "tickets of two allocations look alike")
     }
 
