@@ -246,7 +246,8 @@ let testing: [Target] = [
         name: "FuzzTargets",
         dependencies: dependencies([
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Resolution", "HTTP",
-            "ProxyProtocol", "WebSocket", "SignalingMessages", "Signaling", "CommandLineSupport", "Server", "ICE", "MDNS",
+            "ProxyProtocol", "WebSocket", "SignalingMessages", "Signaling", "CommandLineSupport", "Server", "ICE",
+            "MDNS",
             "PortMapping", "Connectivity",
         ]),
         path: "Fuzz/FuzzTargets",
