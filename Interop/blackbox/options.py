@@ -141,7 +141,8 @@ def ports_in_use(place):
         address = "127.0.0.1" if name == "http-port" else server.ADDRESS
         options = ("--listen", "127.0.0.1", "--nat-discovery", f"{server.ADDRESS}/127.0.0.1")
         with sockets.make(place.there, kind) as holder:
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            # Connections of earlier tests may linger on the port.
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == socket.SOCK_STREAM))
             holder.bind((address, number))
             if kind == socket.SOCK_STREAM:
                 holder.listen()
