@@ -7,7 +7,8 @@ FUZZ_SECONDS ?= 8
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) /usr/bin/python3
 
 BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev libc-ares-dev
-TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn haproxy nftables conntrack iproute2 procps openssl python3 curl
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn haproxy nftables conntrack iproute2 procps openssl python3 curl \
+	python3-aioice libnice10
 RELEASE := -c release --static-swift-stdlib
 
 .PHONY: help run build test lint documentation unit model-long allocations thread-sanitizer fuzz fuzz-long turn-clients nat \
@@ -53,8 +54,9 @@ fuzz: build-packages ## fuzz each target for some seconds (FUZZ_SECONDS=8)
 fuzz-long: build-packages ## fuzz each target ten million times and print a table (hours)
 	@Scripts/fuzz 10000000x
 
-turn-clients: build ## coturn's clients against the built server, as root
+turn-clients: build ## coturn's clients, libnice and aioice against the built server, as root
 	$(AS_ROOT) Interop/test_turnutils.py
+	$(AS_ROOT) Interop/test_clients.py
 
 nat: build ## servers found by name; what `floe nat` finds out behind kernel NATs, as root
 	$(AS_ROOT) Interop/test_names.py
