@@ -58,19 +58,13 @@ extension ICEAgent {
         at now: Instant
     ) -> ICEDisposition {
         guard view.checkFingerprint() == .valid else { return .refused(.badFingerprint) }
-        guard view.hasIntegrity, let username = try? view.username() else {
-            refuse(view, .badRequest, to: source, on: base, at: now)
-            return .refused(.missingCredentials)
-        }
-        guard let place = generationIndex(of: username) else {
-            refuse(view, .unauthenticated, to: source, on: base, at: now)
-            evidence.foreignRequests &+= 1
-            return .refused(.unknownUsernameFragment)
-        }
-        guard view.checkMessageIntegrity(generations[place].localKey) == .valid else {
-            refuse(view, .unauthenticated, to: source, on: base, at: now)
-            evidence.badRequestIntegrity &+= 1
-            return .refused(.badIntegrity)
+        var place = 0
+        let algorithm: IntegrityAlgorithm
+        switch view.checkShortTerm(key: { localKey(of: $0, place: &place) }) {
+        case .authenticated(let kind): algorithm = kind
+        case .refused(let refusal):
+            refuse(view, refusal.code, to: source, on: base, at: now)
+            return .refused(note(refusal))
         }
         let number = generations[place].number
         func answer(_ code: ErrorCode?, unknown: UInt16 = 0) -> Bool {
@@ -81,6 +75,7 @@ extension ICEAgent {
                     destination: source,
                     code: code?.rawValue ?? 0,
                     generation: number,
+                    integrity: algorithm,
                     unknownAttributes: unknown
                 )
             )
@@ -110,11 +105,29 @@ extension ICEAgent {
             pair: known,
             generation: place,
             priority: min(priority, 0x7FFF_FFFF),
-            peerFragmentMatches: matchesPeer(username, place),
+            peerFragmentMatches: matchesPeer(view, place),
             usesCandidate: view.useCandidate,
             nomination: nomination ?? 0,
             at: now
         )
+    }
+
+    private mutating func note(_ refusal: ShortTermRefusal) -> ICEDrop {
+        switch refusal {
+        case .missingCredentials: return .missingCredentials
+        case .unknownUsername:
+            evidence.foreignRequests &+= 1
+            return .unknownUsernameFragment
+        case .wrongIntegrity:
+            evidence.badRequestIntegrity &+= 1
+            return .badIntegrity
+        }
+    }
+
+    private func localKey(of username: Span<UInt8>, place: inout Int) -> IntegrityKey? {
+        guard let index = generationIndex(of: username) else { return nil }
+        place = index
+        return generations[index].localKey
     }
 
     /// The generation with whose fragment the user name begins; the rest names the peer's.
@@ -129,7 +142,8 @@ extension ICEAgent {
     }
 
     /// Whether the second part of the user name is the fragment that the peer has signalled, or none is known yet.
-    private func matchesPeer(_ username: Span<UInt8>, _ place: Int) -> Bool {
+    private func matchesPeer(_ view: borrowing STUNMessageView, _ place: Int) -> Bool {
+        guard let username = try? view.username() else { return false }
         let own = generations[place].localFragment.count
         let expected = generations[place].username
         guard !expected.isEmpty else { return true }
@@ -158,6 +172,7 @@ extension ICEAgent {
                 destination: source,
                 code: code.rawValue,
                 generation: nil,
+                integrity: .sha1,
                 unknownAttributes: 0
             )
         )

@@ -112,6 +112,8 @@ extension ICEAgent {
     }
 
     /// Writes a Binding request (RFC 8445 §7.1, §7.2.2, §7.2.4; ice 40 to 42, 44, 46).
+    ///
+    /// RFC 8445 is the outside knowledge of RFC 8489 §9.1.2: both agents take MESSAGE-INTEGRITY, so no other is sent.
     private mutating func write(
         _ transaction: Transaction,
         for index: Int,
@@ -167,7 +169,7 @@ extension ICEAgent {
         if let number = response.generation {
             guard let place = generationIndex(number) else { return nil }
             count = try? builder.finish(
-                protectedBy: .sha1(generations[place].localKey),
+                protectedBy: response.integrity.protection(generations[place].localKey),
                 fingerprint: true,
                 into: &output
             )

@@ -207,6 +207,8 @@ struct PendingResponse {
     let code: UInt16
     /// Which credentials protect it; `nil` for answers to requests without them.
     let generation: UInt8?
+    /// The kind of its integrity, which is the request's.
+    let integrity: IntegrityAlgorithm
     let unknownAttributes: UInt16
 }
 

@@ -4,7 +4,7 @@ public import NetTypes
 /// A client of STUN's Binding usage as an engine: asks a server from which address it is seen (RFC 8489 §6).
 ///
 /// Over a stream the driver hands in whole messages. Call `query`, then drain `pollTransmit`; `.answered` or `.failed`
-/// follows for each query. Without credentials, as public servers have it.
+/// follows for each query. Without credentials, as public servers have it, or with short-term ones (RFC 8489 §9.1).
 public struct STUNClient: ~Copyable, ProtocolEngine {
     /// What the client tells.
     public enum Event: Hashable, Sendable {
@@ -46,11 +46,14 @@ public struct STUNClient: ~Copyable, ProtocolEngine {
         case wrongSource
         /// No request of that identifier and method waits: late, repeated or forged (turn 26).
         case unknownTransaction
+        /// A response that the password does not confirm (turn 54).
+        case integrityViolated
     }
 
     /// The server.
     public let server: SocketAddress
-    private var transactions: ClientTransactions<Void>
+    private var transactions: ClientTransactions<MessageProtection>
+    private var session: ShortTermSession?
     private var entropy: Entropy
     private let fingerprint: Bool
     private var outbox: [[UInt8]] = []
@@ -58,17 +61,19 @@ public struct STUNClient: ~Copyable, ProtocolEngine {
     private var drops = DropCounters<Drop>()
 
     /// How many bytes a message has at most: the room that `pollTransmit` needs.
-    public static let maximumMessageByteCount = 28
+    public static let maximumMessageByteCount = 28 + 4 + 512 + 60
 
     /// Makes a client of one server; `entropy` must be `.system` except in tests.
     public init(
         server: SocketAddress,
         transport: TransportProtocol = .udp,
+        session: ShortTermSession? = nil,
         policy: RetransmissionPolicy = RetransmissionPolicy(),
         fingerprint: Bool = true,
         entropy: Entropy = .system
     ) {
         self.server = server
+        self.session = session
         self.fingerprint = fingerprint
         self.entropy = entropy
         transactions = ClientTransactions(policy: policy, isReliable: transport.isStream)
@@ -78,9 +83,11 @@ public struct STUNClient: ~Copyable, ProtocolEngine {
     public mutating func query(at now: Instant) -> Bool {
         guard transactions.hasRoom else { return false }
         let id = TransactionID.random(using: &entropy)
-        let request = STUNMessage(STUNMessageType(.binding, .request), id)
-        guard let bytes = try? request.encoded(fingerprint: fingerprint),
-            transactions.begin(id, .binding, bytes, (), at: now)
+        var request = STUNMessage(STUNMessageType(.binding, .request), id)
+        if let session { request.attributes.append(.init(.username, Array(session.username.utf8))) }
+        let protection = session?.protection ?? .none
+        guard let bytes = try? request.encoded(protectedBy: protection, fingerprint: fingerprint),
+            transactions.begin(id, .binding, bytes, protection, at: now)
         else { return false }
         outbox.append(bytes)
         return true
@@ -100,6 +107,16 @@ public struct STUNClient: ~Copyable, ProtocolEngine {
         case .success, .error: break
         }
         guard let transaction = transactions.find(response) else { return ignore(.unknownTransaction) }
+        switch session?.judge(response, to: transaction.context, isReliable: transactions.isReliable) {
+        case nil, .accepted: break
+        case .ignored:
+            transactions.noteViolation(transaction.id)
+            return ignore(.integrityViolated)
+        case .failed(let failure):
+            transactions.finish(transaction.id, at: now)
+            events.append(.failed(.transaction(failure)))
+            return .accepted
+        }
         transactions.finish(transaction.id, at: now)
         do throws(Failure) {
             events.append(

@@ -22,6 +22,53 @@ import Testing
         #expect(sent[1].isRequest && sent[1].destination == Lone.remote)
     }
 
+    @Test func `A response has one integrity attribute, of the request's kind, and no USERNAME (turn 53)`() throws {
+        var lone = Lone()
+        lone.begin()
+        _ = lone.drain()
+        for (protection, isSHA256) in [
+            (MessageProtection.sha1(lone.ownKey), false), (.sha256(lone.ownKey), true), (.both(lone.ownKey), true),
+        ] {
+            let request = lone.request()
+            #expect(lone.receive(Lone.bytes(request, protection)) == .consumed)
+            let answer = try #require(lone.drain().first { $0.message.transactionID == request.transactionID })
+            let view = try STUNMessageView(answer.bytes.span)
+            let (sha1, sha256) = (
+                view.checkMessageIntegrity(lone.ownKey), view.checkMessageIntegritySHA256(lone.ownKey)
+            )
+            #expect(sha1 == (isSHA256 ? .absent : .valid))
+            #expect(sha256 == (isSHA256 ? .valid : .absent))
+            #expect(view.messageClass == .success && !answer.has(.username))
+        }
+    }
+
+    @Test func `A refusal for want of proof is 400 or 401, without integrity and USERNAME (turn 53)`() throws {
+        var lone = Lone()
+        lone.begin()
+        _ = lone.drain()
+        let stranger = lone.request(username: "NOBODY:PEER")
+        for (request, protection, code) in [
+            (lone.request(), MessageProtection.none, [0, 0, 4, 0] as [UInt8]),
+            (stranger, .sha256(lone.ownKey), [0, 0, 4, 1]),
+            (lone.request(), .sha1(Lone.peerKey), [0, 0, 4, 1]),
+            (lone.request(), .both(Lone.peerKey), [0, 0, 4, 1]),
+        ] {
+            _ = lone.receive(Lone.bytes(request, protection))
+            let answer = try #require(lone.drain().first { $0.message.transactionID == request.transactionID })
+            let view = try STUNMessageView(answer.bytes.span)
+            #expect(answer.value(.errorCode).map { Array($0.prefix(4)) } == code)
+            #expect(!view.hasIntegrity && !answer.has(.username))
+            // An indication is met with silence.
+            let indication = STUNMessage(
+                STUNMessageType(.binding, .indication),
+                request.transactionID,
+                attributes: request.attributes
+            )
+            _ = lone.receive(Lone.bytes(indication, protection))
+            #expect(!lone.drain().contains { $0.message.transactionID == request.transactionID })
+        }
+    }
+
     @Test func `An early request is answered at once, its check follows when the credentials are there (ice 26, 59)`() {
         var lone = Lone()
         _ = lone.agent.addLocalCandidate(LocalCandidate(.host, Lone.local), base: Lone.base, at: lone.now)
