@@ -139,6 +139,12 @@ static kernel_option find_option(int family, floe_option option) {
     return (kernel_option){-1, -1};
 }
 
+void floe_tcp_reset(int descriptor) {
+    // What Linux does when a connected socket is told to connect to nobody.
+    struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+    connect(descriptor, &nobody, sizeof nobody);
+}
+
 int floe_set_option(int descriptor, int family, floe_option option, int value) {
     kernel_option found = find_option(family, option);
     int result = setsockopt(descriptor, found.level, found.name, &value, sizeof value);

@@ -62,7 +62,9 @@ extension ICESession {
                     agent.sendFailed(on: base, to: peer, .unreachable, at: now)
                 }
             case .ended(let end): return relayEnded(handle, end, at: now)
-            case .refreshed, .moved, .permitted, .channelBound, .channelFailed: break
+            case .refreshed, .moved, .permitted, .channelBound, .channelFailed, .connected, .connectFailed,
+                .connectionAttempt:
+                break
             }
         }
     }
@@ -195,11 +197,11 @@ extension ICESession {
         case .transaction(.timedOut):
             agent.note(.serverSilent(server: name, transport: carrier.transport))
             tell(.serverFailed(server: name, carrier, .silent))
-        case .transaction(.transportFailed):
+        case .transaction(.transportFailed), .connectionDead:
             agent.note(.serverUnreachable(server: name, transport: carrier.transport, .connectionLost))
             tell(.serverFailed(server: name, carrier, .unreachable(.unreachable)))
         case .transaction, .redirected, .unprotectedRedirect, .unusableAddressFamily, .allocationLost, .expired,
-            .outOfSync:
+            .outOfSync, .notRedirected, .streamNeeded:
             tell(.serverFailed(server: name, carrier, .unusableAnswer))
         }
     }

@@ -13,6 +13,16 @@ public struct RelayedTransport: RawRepresentable, Hashable, Sendable {
     public static let tcp = RelayedTransport(rawValue: 6)
 }
 
+/// The number of a connection between server and peer (RFC 6062 §6.2.1).
+public struct ConnectionID: RawRepresentable, Hashable, Sendable {
+    /// The number.
+    public let rawValue: UInt32
+
+    /// Takes a number.
+    @inlinable
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+}
+
 /// The token of a relayed address that is held in reserve (RFC 8656 §18.10).
 public struct ReservationToken: RawRepresentable, Hashable, Sendable {
     /// The eight bytes as an integer.

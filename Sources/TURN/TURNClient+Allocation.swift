@@ -10,18 +10,20 @@ extension TURNClient {
     private static var refreshPause: TimeSpan { .seconds(5) }
 
     func appendAllocate(to builder: inout STUNMessageBuilder, into output: inout OutputSpan<UInt8>) {
-        builder.append(RelayedTransport.udp, into: &output)
+        builder.append(configuration.relayed, into: &output)
         if let lifetime = configuration.lifetimeSeconds { builder.append(.lifetime, lifetime, into: &output) }
         if asksDontFragment { builder.append(.dontFragment, into: &output) }
         if asksMobility { builder.append(.mobilityTicket, into: &output) }
-        switch configuration.port {
+        // Ports in pairs are for RTP over UDP (RFC 6062 §4.1).
+        let port = configuration.relayed == .udp ? configuration.port : .any
+        switch port {
         case .any: break
         case .even: builder.append(evenPortReservingNext: false, into: &output)
         case .evenReservingNext: builder.append(evenPortReservingNext: true, into: &output)
         case .reserved(let token): builder.append(token, into: &output)
         }
         // With a token the family is that of the reserved port, and a server refuses to be told (turn 102).
-        guard !configuration.port.isReserved else { return appendSoftware(to: &builder, into: &output) }
+        guard !port.isReserved else { return appendSoftware(to: &builder, into: &output) }
         switch configuration.families {
         case .unspecified: break
         case .only(let family): builder.append(requested: family, into: &output)
@@ -47,6 +49,7 @@ extension TURNClient {
             return delete(.failed(error), at: now)
         }
         phase = .allocated
+        guard !configuration.isAnycast else { return delete(.failed(.notRedirected), at: now) }
         allocation = granted
         noteTicket(response)
         guard !closesWhenAllocated else { return delete(.closed, at: now) }

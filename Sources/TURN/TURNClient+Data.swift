@@ -21,6 +21,7 @@ extension TURNClient {
     ) -> TURNSendResult {
         guard case .allocated = phase, now < expires, let allocation else { return refuse(.noAllocation) }
         guard !isMoving else { return refuse(.moving) }
+        guard configuration.relayed == .udp else { return refuse(.wrongRelayedTransport) }
         let peer = peer.scope == 0 ? peer : SocketAddress(peer.ip, port: peer.port)
         if !dontFragment || !allocation.supportsDontFragment, let channel = peers.channel(peer, at: now) {
             let start = output.count

@@ -94,7 +94,7 @@ extension TURNClient.Purpose {
     /// Whether it is about permissions or channels.
     var isForPeers: Bool {
         switch self {
-        case .permit, .bind: true
+        case .permit, .bind, .connect: true
         case .allocate, .refresh, .move, .delete: false
         }
     }

@@ -44,7 +44,7 @@ extension TURNClient {
     /// - Returns: The channel's number; `nil` if there is one already, or if more are wanted than are kept.
     public mutating func bindChannel(to peer: SocketAddress, at now: Instant) -> ChannelNumber? {
         let peer = SocketAddress(peer.ip, port: peer.port)
-        guard !isEnding, peer.port != 0 else { return nil }
+        guard !isEnding, peer.port != 0, configuration.relayed == .udp else { return nil }
         if let channel = peers.channels[peer] {
             guard !channel.isWanted else { return nil }
             // The pair of before its end: the only one that its number may be in meanwhile.

@@ -32,7 +32,7 @@ extension TURNClient {
         switch (phase, purpose) {
         case (.allocating, .allocate), (.deleting, .delete): true
         case (.allocated, .move): isMoving
-        case (.allocated, .refresh), (.allocated, .permit), (.allocated, .bind): !isMoving
+        case (.allocated, .refresh), (.allocated, .permit), (.allocated, .bind), (.allocated, .connect): !isMoving
         default: false
         }
     }
@@ -59,12 +59,13 @@ extension TURNClient {
         case .refresh, .move, .delete: .refresh
         case .permit: .createPermission
         case .bind: .channelBind
+        case .connect: .connect
         }
     }
 
     func addresses(of purpose: Purpose) -> [IPAddress] {
         switch purpose {
-        case .allocate, .refresh, .move, .delete: []
+        case .allocate, .refresh, .move, .delete, .connect: []
         case .permit(let addresses): addresses
         case .bind(let peer, _): [peer.ip]
         }
@@ -108,6 +109,7 @@ extension TURNClient {
         case .bind(let peer, let number):
             builder.append(number, into: &output)
             builder.append(.xorPeerAddress, xored: peer, into: &output)
+        case .connect(let peer): builder.append(.xorPeerAddress, xored: peer, into: &output)
         }
     }
 
@@ -119,7 +121,11 @@ extension TURNClient {
         switch message.messageClass {
         case .success, .error: return receiveResponse(message, at: now)
         case .indication:
-            return message.method == .data ? receiveDataIndication(message, at: now) : ignore(.unexpectedClass)
+            switch message.method {
+            case .data: return receiveDataIndication(message, at: now)
+            case .connectionAttempt: return receiveConnectionAttempt(message, at: now)
+            default: return ignore(.unexpectedClass)
+            }
         case .request: return ignore(.unexpectedClass)
         }
     }
@@ -157,7 +163,7 @@ extension TURNClient {
 
     /// What stands against taking the response as a success (turn 30, 31, 81).
     private func failure(in response: borrowing STUNMessageView, _ exchange: Exchange) -> TURNClientFailure? {
-        guard response.unknownRequiredAttributes(known: .turn).isEmpty else {
+        guard response.unknownRequiredAttributes(known: .turnConnections).isEmpty else {
             return .transaction(.unknownRequiredAttributes)
         }
         guard response.messageClass == .error else { return nil }
@@ -199,6 +205,7 @@ extension TURNClient {
         case .delete: finishDeletion()
         case .permit(let addresses): permitted(addresses, since: started)
         case .bind(let peer, let number): bound(peer, number, since: started)
+        case .connect(let peer): connected(peer, response, at: now)
         }
     }
 
@@ -213,6 +220,7 @@ extension TURNClient {
         case (_, .allocated) where failure == .refused(.allocationMismatch): missing(purpose, at: now)
         case (.refresh, .allocated): refreshFailed(failure, at: now)
         case (.permit(let addresses), .allocated): permissionFailed(addresses, failure, at: now)
+        case (.connect(let peer), .allocated): connectFailed(peer, failure, at: now)
         case (.bind(let peer, let number), .allocated): channelFailed(peer, number, failure, at: now)
         }
     }

@@ -30,6 +30,7 @@ public struct TURNClient: ~Copyable {
         case delete
         case permit([IPAddress])
         case bind(SocketAddress, ChannelNumber)
+        case connect(SocketAddress)
     }
 
     struct Exchange: Sendable {
@@ -61,6 +62,8 @@ public struct TURNClient: ~Copyable {
     var ticket: [UInt8]?
     /// Whether a Refresh with the ticket is on its way, and everything else waits for it.
     var isMoving = false
+    /// Peers for which a connection is asked: until when no other request for them may be sent.
+    var connects: [SocketAddress: Instant] = [:]
     /// `close` was called while the Allocate request was on its way.
     var closesWhenAllocated = false
     var entropy: Entropy
@@ -97,7 +100,7 @@ public struct TURNClient: ~Copyable {
             estimator: configuration.estimator
         )
         peers = PeerBook(configuration.limits, seed: entropy.next())
-        asksDontFragment = configuration.dontFragment
+        asksDontFragment = configuration.dontFragment && configuration.relayed == .udp
         asksMobility = configuration.mobility
         weakEntropy = .seeded(entropy.next())
         self.entropy = entropy
@@ -110,6 +113,9 @@ public struct TURNClient: ~Copyable {
     /// Begins to allocate; an `.allocated` or `.ended` event follows.
     public mutating func start(at now: Instant) {
         guard case .idle = phase else { return }
+        guard configuration.relayed == .udp || configuration.transport.isStream else {
+            return end(.failed(.streamNeeded))
+        }
         phase = .allocating
         submit(.allocate, at: now)
     }
@@ -168,6 +174,10 @@ public struct TURNClient: ~Copyable {
             switch due {
             case .retransmit(let bytes): transmit(bytes)
             case .failed(let transaction, let failure):
+                if failure == .timedOut, configuration.transport.isStream, case .allocated = phase {
+                    // A stream loses nothing: it is dead, and with it the 5-tuple of the allocation (turn 17).
+                    return end(.failed(.connectionDead))
+                }
                 fail(transaction.context.purpose, .transaction(failure), at: now)
             }
         }

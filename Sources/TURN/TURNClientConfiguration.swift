@@ -36,6 +36,10 @@ public struct TURNClientConfiguration: Sendable {
     public var credentials: TURNClientCredentials
     /// What an earlier client of the same user and server has learned, to be answered in one round trip.
     public var challenge: LongTermChallenge?
+    /// What is relayed: datagrams, or connections of TCP, for which `transport` must be TCP or TLS (RFC 6062 §4.1).
+    ///
+    /// For connections `port` and `dontFragment` have no meaning and are not sent.
+    public var relayed = RelayedTransport.udp
     /// The families of relayed addresses to ask for.
     public var families = RequestedFamilies.unspecified
     /// The families that can be used at all: an allocation of another one is deleted at once (RFC 8656 §7.3).
@@ -50,6 +54,10 @@ public struct TURNClientConfiguration: Sendable {
     public var mobility = false
     /// Whether to ask for DONT-FRAGMENT; an allocation without it is made if the server does not know it.
     public var dontFragment = false
+    /// Whether `server` is an anycast address, which has to send us elsewhere (RFC 8155 §6).
+    ///
+    /// An allocation that is made there all the same is deleted: its next packet might reach another server.
+    public var isAnycast = false
     /// The SOFTWARE attribute of Allocate requests; `nil` leaves it out.
     public var software: String?
     /// Whether requests carry FINGERPRINT.
@@ -95,6 +103,8 @@ public struct TURNClientLimits: Hashable, Sendable {
     public var permissions = 256
     /// Channels, with those whose number must rest.
     public var channels = 256
+    /// Peers that a connection is being asked for, or for which that has just failed.
+    public var connects = 64
     /// Peers in one CreatePermission request; sixteen of IPv6 fit into the least MTU with usual credentials.
     public var peersPerRequest = 16
     /// Bytes of data that are kept for peers whose permission is on its way.

@@ -44,6 +44,12 @@ public enum TURNClientEvent: Hashable, Sendable {
     case channelBound(SocketAddress, ChannelNumber)
     /// It does not, or no longer; a permission may still be there.
     case channelFailed(SocketAddress, TURNClientFailure)
+    /// The server is connected to this peer: bind a new connection to it, within 30 s (RFC 6062 §4.3).
+    case connected(SocketAddress, ConnectionID)
+    /// It is not.
+    case connectFailed(SocketAddress, TURNClientFailure)
+    /// This peer has connected to the relayed address: whoever wants that binds a new connection to it, within 30 s.
+    case connectionAttempt(SocketAddress, ConnectionID)
     /// An ICMP message came back for a datagram to this peer (RFC 8656 §11.6).
     case peerUnreachable(SocketAddress, ICMPReport)
     /// There is no allocation any more, and nothing else will follow.
@@ -68,6 +74,12 @@ public enum TURNClientFailure: Error, Hashable, Sendable {
     case redirected(to: SocketAddress, domain: String?)
     /// The server would send us elsewhere, but nothing proves that it is the server who says so (turn 81).
     case unprotectedRedirect
+    /// A server at an anycast address has not sent us to an address of its own (RFC 8155 §6).
+    case notRedirected
+    /// The connection to the server does not work any more: reset it, and allocate anew over another (RFC 8489 §6.2.2).
+    case connectionDead
+    /// A TCP allocation was asked for over a transport that carries none (RFC 6062 §4.1).
+    case streamNeeded
     /// The allocation has no address of a family that can be used; it was deleted (RFC 8656 §7.3).
     case unusableAddressFamily
     /// The server has no allocation for us any more (437).
@@ -86,6 +98,9 @@ extension TURNClientFailure: CustomStringConvertible {
         case .refused(let code): "the server refused: \(code)"
         case .redirected(let server, _): "the server sends its clients to \(server)"
         case .unprotectedRedirect: "somebody would send us to another server without proof of being the server"
+        case .notRedirected: "the server at an anycast address has not named an address of its own"
+        case .connectionDead: "the connection to the server does not work any more"
+        case .streamNeeded: "connections are relayed only to who is connected over TCP or TLS"
         case .unusableAddressFamily: "the server gave an address of a family that cannot be used"
         case .allocationLost: "the server has no allocation for this client any more"
         case .expired: "the allocation was not refreshed in time"
@@ -146,6 +161,8 @@ public enum TURNClientDrop: String, DropReason {
     case noAllocation
     /// Our address has changed, and the server has not confirmed the new one yet (RFC 8016 §3.2.2).
     case moving
+    /// Datagrams for a peer, where connections are relayed (RFC 6062 §4.5).
+    case wrongRelayedTransport
     /// The peer's family is none of the allocation's.
     case wrongFamily
     /// Data that is too long for one message, or for the room that was given.

@@ -62,8 +62,8 @@ public struct TURNRetryPlanner: Sendable {
             }
             return .otherServer(target, domain: domain)
         case .transaction(.timedOut), .transaction(.transportFailed): return .otherTransport
-        case .transaction, .unprotectedRedirect, .unusableAddressFamily: return .giveUp
-        case .allocationLost, .expired, .outOfSync: return .again
+        case .transaction, .unprotectedRedirect, .unusableAddressFamily, .notRedirected, .streamNeeded: return .giveUp
+        case .allocationLost, .expired, .outOfSync, .connectionDead: return .again
         }
     }
 

@@ -228,6 +228,12 @@ public struct StreamConnection: ~Copyable, Sendable {
         _ = send(bytes)
     }
 
+    /// Ends the connection at once with RST: for one that does not work any more (RFC 8489 §6.2.2).
+    public mutating func reset() {
+        output = OutputQueue()
+        floe_tcp_reset(descriptor)
+    }
+
     /// Ends our direction: TLS's `close_notify` and TCP's end follow what waits; then go on reading until `.closed`.
     public mutating func finish() {
         guard !isFinishing else { return }

@@ -55,6 +55,21 @@ import Testing
     }
 
     @Test(arguments: [Loopback.v4, Loopback.v6])
+    func `turn 17: a connection that is reset ends with RST, not with the end of a stream`(
+        address: SocketAddress
+    ) throws {
+        var pair = try StreamPair.connect(.plain, at: address)
+        pair.client.reset()
+        try Loopback.wait(pair.server.descriptor)
+        var nothing: [UInt8] = []
+        let result = pair.server.readSome(into: &nothing, capacity: 1)
+        guard case .failed = result else {
+            Issue.record("\(result)")
+            return
+        }
+    }
+
+    @Test(arguments: [Loopback.v4, Loopback.v6])
     func `both ends know their addresses`(address: SocketAddress) throws {
         let pair = try StreamPair.connect(.plain, at: address)
         let client = (pair.client.localAddress, pair.client.remoteAddress)

@@ -9,6 +9,8 @@
 /// All sockets are non-blocking and closed on exec. `family` is 4 or 6.
 int floe_udp_create(int family);
 int floe_tcp_create(int family);
+/// Ends a TCP connection at once with RST; what waits in it is lost. The descriptor stays open.
+void floe_tcp_reset(int descriptor);
 int floe_close(int descriptor);
 
 int floe_bind(int descriptor, int family, const floe_address *address);
