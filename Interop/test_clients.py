@@ -4,6 +4,7 @@
 import contextlib
 import socket
 import struct
+import subprocess
 
 from lab import Lab, require_root_and_tools
 from support import clients, results, server, sockets, stun
@@ -150,6 +151,13 @@ def connections(ground):
             data.log_in(TCP_TRANSPORT).ask(CONNECTION_BIND, (CONNECTION_ID, bytes(4)), expect=400)
 
 
+def floe_connects(ground, binary):
+    """Our own client against our server: a connection between two TCP allocations (turn 161-175)."""
+    done = subprocess.run(["ip", "netns", "exec", ground.namespace, binary, "turn", f"turn:{server.ADDRESS}", "--tcp-relay",
+                           "--user", "bob", "--password", PASSWORD], text=True, capture_output=True, timeout=30)
+    assert done.returncode == 0 and "5 of 5" in done.stdout and "over TCP" in done.stdout, done.stdout + done.stderr
+
+
 def full(ground):
     """A server of IPv4 alone, with room for one allocation and a neighbour."""
     ticket = (TICKET, b"")
@@ -162,7 +170,7 @@ def full(ground):
         assert ALTERNATE_SERVER in answer.attributes
 
 
-def tests(ground):
+def tests(ground, binary):
     yield "Binding, and 420", binding, ground
     yield "Allocate with a reservation", allocate, ground, (EVEN_PORT, b"\x80"), TOKEN
     yield "Allocate of both families", allocate, ground, (ADDITIONAL_FAMILY, IPV6), stun.RELAYED_ADDRESS
@@ -174,6 +182,7 @@ def tests(ground):
     yield "486", quota, ground
     yield "401 to a wrong name", wrong_password, ground
     yield "Connect, ConnectionBind, ConnectionAttempt, 446, 447", connections, ground
+    yield "(and floe turn --tcp-relay carries) connections between allocations", floe_connects, ground, binary
     yield "300, 405, 440, ADDRESS-ERROR-CODE", full, ground
 
 
@@ -193,7 +202,7 @@ def test(options):
         narrow = ["--listen", FULL, "--total-quota", "1", "--alternate-server", f"{ELSEWHERE}:3478"]
         with server.FloeServer(binary, there, f"{directory}/one", *common, *open_to_all), \
                 server.FloeServer(binary, beside, f"{directory}/two", *common, *narrow):
-            for name, *words in tests(ground):
+            for name, *words in tests(ground, binary):
                 outcome.run(f"libnice and aioice read: {name} (turn 217)", *words)
     return outcome.finish()
 

@@ -1,9 +1,11 @@
 """Servers found by name: SRV, NAPTR and address records from a name server in the lab, through the system's set-up.
 
-`floe turn` and `floe stun` run where /etc/resolv.conf names a server of this test's own.
+Servers found without a name too: by the machine's own domain, and at an anycast address (RFC 8155). `floe turn` and
+`floe stun` run where /etc/resolv.conf names a server of this test's own.
 """
 
 import contextlib
+import functools
 import os
 import socket
 import struct
@@ -11,12 +13,13 @@ import subprocess
 import threading
 
 from lab import Lab, entered, require_root_and_tools
-from support import results, server
+from support import results, server, sockets, stun
 
 NAME_SERVER = "203.0.113.53"
 USER, PASSWORD = "alice", "wonderland"
 A, NAPTR, SRV, AAAA = 1, 35, 33, 28
 DEAD = "203.0.113.99"
+ANYCAST, NEAREST = "192.0.0.10", "203.0.113.12"
 
 
 def wire(name):
@@ -117,13 +120,13 @@ class NameServer:
 
 
 @contextlib.contextmanager
-def resolver(namespace):
+def resolver(namespace, domain):
     """`ip netns exec` puts the files of this directory over those in /etc."""
     directory = f"/etc/netns/{namespace}"
     os.makedirs(directory)
     try:
         with open(f"{directory}/resolv.conf", "w") as file:
-            file.write(f"nameserver {NAME_SERVER}\noptions timeout:1\n")
+            file.write(f"nameserver {NAME_SERVER}\nsearch {domain}\noptions timeout:1\n")
         yield
     finally:
         os.remove(f"{directory}/resolv.conf")
@@ -152,6 +155,33 @@ def fails(binary, namespace, uri, expected):
     assert done.returncode != 0 and expected in done.stderr, done.stdout + done.stderr
 
 
+def discovers(binary, namespace, *words, expected, password=PASSWORD, code=0):
+    """turn 203: what nobody has configured is used if it knows the password."""
+    done = floe(binary, namespace, "turn", "--discover", "--user", USER, "--password", password, "--count", "2", *words)
+    assert done.returncode == code, done.stdout + done.stderr
+    for part in expected:
+        assert part in done.stdout + done.stderr, f"{part!r} is not in: {done.stdout + done.stderr}"
+
+
+def anycast(binary, directory, lab):
+    """turn 203: at an anycast address nobody stays; the server there has to send its clients elsewhere."""
+    nearest = lab.host("nearest", f"{NEAREST}/24")
+    lab.ip(nearest, f"addr add {ANYCAST}/32 dev eth0")
+    lab.ip(lab.internet, f"route add {ANYCAST}/32 via {NEAREST}")
+    client = lab.host("stray", "203.0.113.21/24")
+    with resolver(client, "nowhere.example"), server.FloeServer(
+            binary, nearest, f"{directory}/anycast", "--listen", ANYCAST, "--listen", NEAREST, "--relay-ip", NEAREST,
+            "--realm", "example.org", "--user", f"{USER}:{PASSWORD}", *server.allow(*server.LAB_PEERS),
+            "--total-quota", "1", "--alternate-server", f"{server.ADDRESS}:3478"):
+        discovers(binary, client, code=1, expected=["has not named an address of its own"])
+        with sockets.make(client, socket.SOCK_DGRAM) as made:
+            made.connect((NEAREST, 3478))
+            answer = stun.Allocation(made, USER, PASSWORD).answer
+            assert answer.outcome == stun.SUCCESS, f"the only allocation there is refused with {answer.error}"
+            discovers(binary, client, expected=["at an anycast address", f"{server.ADDRESS}:3478", "2 of 2"])
+            discovers(binary, client, password="wrong", code=1, expected=["does not accept the credentials"])
+
+
 def cut_off(binary, namespace, names):
     before = names.over_tcp
     relays(binary, namespace, "turn:many.example?transport=udp")
@@ -167,7 +197,7 @@ def test(options):
         client = lab.host("client", "203.0.113.20/24")
         names = NameServer(lab.host("names", f"{NAME_SERVER}/24"))
         try:
-            with resolver(client), server.FloeServer(
+            with resolver(client, "naptr.example"), server.FloeServer(
                     binary, there, directory, "--listen", server.ADDRESS, "--realm", "example.org",
                     *server.allow(*server.LAB_PEERS), "--user", f"{USER}:{PASSWORD}"):
                 outcome.run("an address record and a port", relays, binary, client, "turn:relay.example:3478")
@@ -178,6 +208,11 @@ def test(options):
                             "over TCP")
                 outcome.run("of two addresses one is dead", relays, binary, client, "turn:two.example:3478")
                 outcome.run("more records than a datagram takes", cut_off, binary, client, names)
+                outcome.run("discovery by the machine's domain (turn 203)", functools.partial(
+                    discovers, binary, client, expected=["naptr.example", f"{server.ADDRESS}:3478 over UDP", "2 of 2"]))
+                outcome.run("discovery by a domain without NAPTR records (turn 203)", functools.partial(
+                    discovers, binary, client, "--domain", "relay.example", code=2, expected=["No TURN server was found"]))
+                outcome.run("discovery at an anycast address (turn 203)", anycast, binary, directory, lab)
                 outcome.run("a service that is declined", fails, binary, client, "turn:off.example?transport=udp",
                             "does not offer this service")
                 outcome.run("a name that does not exist", fails, binary, client, "turn:none.example:1", "has no address")

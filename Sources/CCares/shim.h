@@ -196,6 +196,26 @@ static inline int floe_dns_ask(floe_dns *dns, uint64_t token, const char *name, 
     return 1;
 }
 
+// Copies the domains in which the system looks for names, with a space behind each, as far as there is room.
+static inline void floe_dns_domains(floe_dns *dns, char *text, size_t room) {
+    struct ares_options options;
+    int mask = 0;
+    memset(&options, 0, sizeof options);
+    text[0] = 0;
+    if (ares_save_options(dns->channel, &options, &mask) == ARES_SUCCESS && (mask & ARES_OPT_DOMAINS)) {
+        size_t used = 0;
+        for (int index = 0; index < options.ndomains; index++) {
+            size_t count = strlen(options.domains[index]);
+            if (count + 2 > room - used) break;
+            memcpy(text + used, options.domains[index], count);
+            used += count;
+            text[used++] = ' ';
+            text[used] = 0;
+        }
+    }
+    ares_destroy_options(&options);
+}
+
 // Does what the sockets and the clock ask for.
 static inline void floe_dns_process(floe_dns *dns) {
     struct epoll_event events[16];

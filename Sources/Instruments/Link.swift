@@ -44,10 +44,13 @@ protocol Link: AnyObject {
     func flush()
     /// Hands over what has come: whole messages with their source.
     func receive(_ body: (Span<UInt8>, SocketAddress) -> Void)
+    /// Ends a connection that does not work any more, at once and with RST (RFC 8489 §6.2.2).
+    func reset()
 }
 
 extension Link {
     var nextTimeout: Instant? { nil }
+    func reset() {}
 }
 
 /// Datagrams to one server.
@@ -94,6 +97,8 @@ final class StreamLink: Link {
     private var waiting: [UInt8] = []
     private var unread: [UInt8] = []
     private(set) var failure: String?
+    /// Whether what comes is no STUN any more, but a peer's bytes (RFC 6062 §4.5).
+    var isRaw = false
 
     init(
         to server: SocketAddress,
@@ -147,6 +152,11 @@ final class StreamLink: Link {
     private func deliver(_ body: (Span<UInt8>, SocketAddress) -> Void) {
         var start = 0
         while start < unread.count, failure == nil {
+            if isRaw {
+                let rest = Array(unread[start...])
+                body(rest.span, server)
+                break
+            }
             switch framing.frame(at: unread.span.extracting(droppingFirst: start)) {
             case .needMore:
                 unread.removeFirst(start)
@@ -158,7 +168,13 @@ final class StreamLink: Link {
             case .broken: failure = "the server sends something else than STUN"
             }
         }
+        if isRaw { start = unread.count }
         unread.removeFirst(start)
+    }
+
+    func reset() {
+        connection.reset()
+        failure = "the connection did not work any more"
     }
 
     private func note(_ result: StreamWriteResult) {

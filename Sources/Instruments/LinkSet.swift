@@ -61,6 +61,14 @@ public struct ServerTarget: Sendable {
         }
     }
 
+    /// Opens one more connection to the server, for a peer's bytes (RFC 6062 §4.3).
+    func openStream() throws(InstrumentError) -> StreamLink {
+        guard let link = try open() as? StreamLink else {
+            throw InstrumentError("connections are relayed only to who is connected over TCP or TLS")
+        }
+        return link
+    }
+
     func open() throws(InstrumentError) -> any Link {
         do throws(SocketError) {
             switch (transport, tls?.context) {

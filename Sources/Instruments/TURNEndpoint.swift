@@ -12,6 +12,11 @@ final class TURNEndpoint {
     private(set) var received: [(from: SocketAddress, bytes: [UInt8])] = []
     private(set) var end: TURNClientEnd?
     private(set) var isBound = false
+    /// Addresses to and from which the server relays.
+    private(set) var permitted: Set<IPAddress> = []
+    /// Connections with peers that the server has, and waits to have taken over (RFC 6062).
+    private(set) var connections: [(peer: SocketAddress, id: ConnectionID)] = []
+    private(set) var connectFailure: TURNClientFailure?
     private(set) var unreachable: ICMPReport?
     /// When the allocation was there.
     private(set) var allocatedAt: Instant?
@@ -32,6 +37,8 @@ final class TURNEndpoint {
     func start() { act { $0.start(at: $1) } }
     func close() { act { $0.close(at: $1) } }
     func bind(_ peer: SocketAddress) { act { _ = $0.bindChannel(to: peer, at: $1) } }
+    func connect(to peer: SocketAddress) { act { _ = $0.connect(to: peer, at: $1) } }
+    func dataConnection(_ id: ConnectionID) -> TURNDataConnection { client.dataConnection(id) }
     func permit(_ peer: SocketAddress) { act { _ = $0.permit([peer.ip], at: $1) } }
 
     /// Sends data to a peer; whether the client took it.
@@ -85,8 +92,13 @@ final class TURNEndpoint {
             case .allocated: allocatedAt = now
             case .channelBound: isBound = true
             case .peerUnreachable(_, let report): unreachable = report
-            case .ended(let reason): end = reason
-            case .refreshed, .moved, .permitted, .permissionFailed, .channelFailed: break
+            case .permitted(let ip): permitted.insert(ip)
+            case .connected(let peer, let id), .connectionAttempt(let peer, let id): connections.append((peer, id))
+            case .connectFailed(_, let failure): connectFailure = failure
+            case .ended(let reason):
+                end = reason
+                if reason == .failed(.connectionDead) { link.reset() }
+            case .refreshed, .moved, .permissionFailed, .channelFailed: break
             }
         }
     }

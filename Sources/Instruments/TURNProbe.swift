@@ -60,6 +60,10 @@ public struct TURNProbe: Sendable {
     public var progress: (@Sendable (Int) -> Void)?
     /// Families to ask for.
     public var families = RequestedFamilies.unspecified
+    /// Whether the server is at an anycast address, and has to name another (RFC 8155 §6).
+    public var isAnycast = false
+    /// Whether to have the server relay a connection of TCP in place of datagrams (RFC 6062).
+    public var relaysConnections = false
 
     /// Makes a probe of a server.
     public init(_ target: ServerTarget, _ credentials: TURNClientCredentials) {
@@ -76,8 +80,15 @@ public struct TURNProbe: Sendable {
         guard let (first, place) = try allocate(&report, at: target, or: fallbacks, nil) else { return report }
         report.allocation = first.allocation
         report.allocateTime = first.allocatedAt.map { $0 - started }
-        guard let (second, _) = try allocate(&report, at: place, or: [], first.challenge) else { return report }
+        var others = self
+        // Wherever the first was led, the second goes at once.
+        others.isAnycast = false
+        guard let (second, _) = try others.allocate(&report, at: place, or: [], first.challenge) else { return report }
         report.second = second.allocation
+        if relaysConnections {
+            try echoConnected(first, second, at: place, &report)
+            return report
+        }
         var pair = try Pair(first, second)
         if try pair.connect() {
             try echo(&pair, &report)
@@ -101,6 +112,7 @@ public struct TURNProbe: Sendable {
     ) throws(InstrumentError) -> (TURNEndpoint, ServerTarget)? {
         var planner = TURNRetryPlanner()
         var (target, rest) = (first, others[...])
+        var isAnycast = isAnycast
         while true {
             var configuration = TURNClientConfiguration(
                 server: target.address,
@@ -110,6 +122,8 @@ public struct TURNProbe: Sendable {
             configuration.challenge = challenge
             configuration.families = families
             configuration.retransmission = policy
+            configuration.isAnycast = isAnycast
+            if relaysConnections { configuration.relayed = .tcp }
             let endpoint = try TURNEndpoint(configuration, target)
             var links = try LinkSet([endpoint.link])
             endpoint.start()
@@ -119,6 +133,7 @@ public struct TURNProbe: Sendable {
             }
             guard case .failed(let failure)? = endpoint.end else {
                 report.failure = nil
+                (report.server, report.transport) = (target.address, target.transport)
                 return (endpoint, target)
             }
             let words = endpoint.link.failure ?? "\(failure)"
@@ -126,6 +141,7 @@ public struct TURNProbe: Sendable {
             case .again, .fromOtherAddress: continue
             case .otherServer(let server, let domain):
                 target.address = server
+                isAnycast = false
                 if let domain, let tls = target.tls { target.tls = TLSChoice(tls.context, serverName: domain) }
             case .wait(let until):
                 report.failure = "\(words); try again in \((until - MonotonicClock.now()).seconds + 1) s"

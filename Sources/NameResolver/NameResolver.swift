@@ -48,6 +48,16 @@ public struct NameResolver: ~Copyable {
         return span < 0 ? nil : now + TimeSpan(nanoseconds: UInt64(span))
     }
 
+    /// The domains in which this machine looks for names: what it knows of where it is (RFC 8155 §4.1).
+    public var localDomains: [String] {
+        // Filled, with a zero at its end, when the call returns; copied before the room is gone.
+        let text = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 2048) { room in
+            unsafe floe_dns_domains(dns, room.baseAddress, room.count)
+            return unsafe room.baseAddress.map { unsafe String(cString: $0) } ?? ""
+        }
+        return text.split(separator: " ").map(String.init).filter { DNSQuestion($0, .naptr) != nil }
+    }
+
     /// How many questions wait for their answers.
     public var waitingCount: Int { asked.count }
 

@@ -32,6 +32,25 @@ public enum ServerFinder {
         return DestinationOrder.sorted(found) { NetworkInterfaces.source(toward: $0) }
     }
 
+    /// The TURN servers of a domain, or of this machine's domains (RFC 8155 §4); none if there are none.
+    ///
+    /// What has to be proven before one of them is used, `DiscoveredServer.proof` tells.
+    public static func discover(
+        in domain: String? = nil,
+        supported: [TransportProtocol] = TransportProtocol.allCases,
+        nameServers: [SocketAddress] = [],
+        patience: TimeSpan = .seconds(10)
+    ) -> [DiscoveredServer] {
+        let domains = domain.map { [$0] } ?? (try? NameResolver(servers: nameServers).localDomains) ?? []
+        var found: [DiscoveredServer] = []
+        for domain in domains {
+            let query = ServerQuery(discoveringIn: domain, supported: supported)
+            let list = try? candidates(of: query, nameServers: nameServers, patience: patience)
+            found += ServerDiscovery.servers(list ?? [], of: domain)
+        }
+        return found
+    }
+
     private static func ask(
         _ resolution: inout ServerResolution,
         _ nameServers: [SocketAddress],

@@ -42,6 +42,8 @@ struct ResolutionWalk {
         if let port = query.host.port {
             // Step 2.
             for transport in transports { add(addresses(host), port, transport) }
+        } else if query.isDiscovery {
+            isDeclined = !walkPointers(offered) || isDeclined
         } else if query.named != nil || query.service == .stun || !walkPointers(offered) {
             // Steps 3 and 5.
             for transport in transports { addService(of: transport) }

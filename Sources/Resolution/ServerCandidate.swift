@@ -48,6 +48,8 @@ public struct ServerQuery: Hashable, Sendable {
     public var named: TransportProtocol?
     /// What the caller can carry messages over, the one it likes best first.
     public var supported: [TransportProtocol]
+    /// Whether only S-NAPTR records lead to a server: a domain that nobody has named as a server's (RFC 8155 §4.2).
+    public var isDiscovery = false
 
     /// Makes a query for a TURN server.
     ///
@@ -58,6 +60,16 @@ public struct ServerQuery: Hashable, Sendable {
         isSecure = uri.isSecure
         named = uri.transport
         self.supported = supported
+    }
+
+    /// Makes a query for the TURN servers of a domain in which a client happens to be (RFC 8155 §4).
+    public init(discoveringIn domain: String, supported: [TransportProtocol] = TransportProtocol.allCases) {
+        service = .turn
+        host = URIHost(domain)
+        isSecure = false
+        named = nil
+        self.supported = supported
+        isDiscovery = true
     }
 
     /// Makes a query for a STUN server over one transport, which the URI does not tell.

@@ -113,6 +113,24 @@ private final class LoopbackRelay {
         #expect(report.transfer?.byteCount == 300_000)
     }
 
+    @Test(arguments: [TransportProtocol.tcp, .tls])
+    func `turn 175: a connection between two TCP allocations carries data both ways`(
+        transport: TransportProtocol
+    ) throws {
+        let relay = try LoopbackRelay { $0.relaysTCP = true }
+        var probe = TURNProbe(relay.target(transport), .password("wonderland", username: "alice"))
+        probe.relaysConnections = true
+        let report = try probe.run()
+        #expect(report.failure == nil)
+        #expect(report.sent == 5 && report.roundTrips.count == 5)
+        probe.target = relay.target(.udp)
+        #expect(try probe.run().failure == "connections are relayed only to who is connected over TCP or TLS")
+        // A server that does not offer it says so.
+        let plain = try LoopbackRelay()
+        probe.target = plain.target(.tcp)
+        #expect(try probe.run().failure?.hasPrefix("the server refused: 442") == true)
+    }
+
     @Test func `turn 115: where UDP is not answered the same server is tried over TCP`() throws {
         let relay = try LoopbackRelay()
         // A socket that reads nothing.

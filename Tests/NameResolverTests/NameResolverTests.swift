@@ -104,6 +104,16 @@ struct NameResolverTests {
         #expect(found.map(\.address) == [SocketAddress(IPAddress(ipv4: 0xC000_0207), port: 3478)])
     }
 
+    @Test func `turn 203: where nobody answers nothing is discovered, and the machine's own domains are names`() throws
+    {
+        let nobody = SocketAddress(IPAddress(ipv4: 0x7FFF_FFFE), port: 9)
+        let found = ServerFinder.discover(in: "example.net", nameServers: [nobody], patience: .milliseconds(300))
+        #expect(found.isEmpty)
+        let resolver = try NameResolver(servers: [nobody])
+        let domains = resolver.localDomains
+        #expect(domains.allSatisfy { DNSQuestion($0, .naptr)?.name == $0.lowercased() })
+    }
+
     @Test func `where no name server is the tool says so in time`() throws {
         let query = ServerQuery(try TURNURI("turn:h.example.net:1?transport=udp"))
         // Nobody listens at port 9 of the loopback's last address.
