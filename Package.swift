@@ -211,6 +211,7 @@ let testing: [Target] = [
             "Diagnostics", "EventLoop", "Transport", "TestSupport",
         ]
     ),
+    tests("BenchTests", ["Bench", "Instruments", "EventLoop", "Bytes", "NetTypes", "TestSupport"]),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
     tests("FuzzTests", ["FuzzTargets"]),
     tests(

@@ -15,6 +15,7 @@ final class BenchClient {
     private let socket: UDPSocket?
     private let handle: UDPSocketHandle?
     private var connection: StreamConnection?
+    private var association: DTLSConnection?
     private var unread: [UInt8] = []
     private var scratch: [UInt8] = []
     private let framing = StreamFraming()
@@ -39,15 +40,21 @@ final class BenchClient {
         configuration.families = peer.family == .ipv6 ? .only(.ipv6) : .unspecified
         server = plan.target.address
         self.peer = peer
-        guard plan.target.transport != .dtls else { throw BenchError("DTLS is not measured: take UDP, TCP or TLS") }
         do {
             turn = try TURNClient(configuration)
             let local = SocketAddress(plan.localAddress ?? .unspecified(server.family), port: 0)
             guard plan.target.transport.isStream else {
                 let socket = try UDPSocket(boundTo: local, options: Self.options(plan))
-                handle = socket.handle
-                self.socket = consume socket
                 connection = nil
+                guard let tls = plan.target.tls, case .dtls(let context) = tls.context else {
+                    handle = socket.handle
+                    self.socket = consume socket
+                    return
+                }
+                self.socket = nil
+                handle = nil
+                let session = DTLSSession(client: context, serverName: tls.serverName, at: MonotonicClock.now())
+                association = DTLSConnection(socket, to: server, session: session)
                 return
             }
             self.socket = nil
@@ -64,6 +71,8 @@ final class BenchClient {
         }
     }
 
+    deinit { association?.close() }
+
     static func options(_ plan: BenchPlan) -> UDPSocket.Options {
         var options = UDPSocket.Options()
         options.receiveBufferBytes = 4 << 20
@@ -72,16 +81,18 @@ final class BenchClient {
         return options
     }
 
-    var descriptor: Int32 { handle?.descriptor ?? connection?.descriptor ?? -1 }
+    var descriptor: Int32 { handle?.descriptor ?? connection?.descriptor ?? association?.descriptor ?? -1 }
 
     var isStream: Bool { turn.configuration.transport.isStream }
     var relayed: SocketAddress? { turn.allocation?.relayed.first }
     var challenge: LongTermChallenge? { turn.challenge }
 
     /// Whether a stream has no room for more, so that more would only wait.
-    var isCongested: Bool {
-        guard handle == nil else { return false }
-        return connection?.isEstablished != true || (connection?.queuedBytes ?? 0) > 64 * 1024
+    var isCongested: Bool { !isEstablished || (connection?.queuedBytes ?? 0) > 64 * 1024 }
+
+    /// Whether messages leave at once.
+    private var isEstablished: Bool {
+        handle != nil || connection?.isEstablished == true || association?.isEstablished == true
     }
 
     var wantsWrite: Bool { connection?.wantsWrite ?? false }
@@ -95,7 +106,10 @@ final class BenchClient {
     func close(at now: Instant) { turn.close(at: now) }
     func bind(at now: Instant) { if turn.bindChannel(to: peer, at: now) == nil { failure = "no channel can be bound" } }
     func permit(at now: Instant) { _ = turn.permit([peer.ip], at: now) }
-    func handleTimeout(at now: Instant) { if let due = turn.nextTimeout, due <= now { turn.handleTimeout(at: now) } }
+    func handleTimeout(at now: Instant) {
+        if let due = association?.nextTimeout, due <= now { association?.handleTimeout(at: now) }
+        if let due = turn.nextTimeout, due <= now { turn.handleTimeout(at: now) }
+    }
 
     /// Sends what the TURN client has to say and takes note of its events; returns what happened last, if anything.
     func drain(into batch: inout DatagramSendBatch, at now: Instant) -> TURNClientEvent? {
@@ -106,7 +120,7 @@ final class BenchClient {
             case .ended(let end):
                 self.end = end
                 if case .failed(let reason) = end { failure = "\(reason)" }
-            case .allocated, .refreshed, .moved, .peerUnreachable: break
+            case .allocated, .refreshed, .moved, .peerUnreachable, .connected, .connectFailed, .connectionAttempt: break
             }
             send(&batch, at: now)
             return event
@@ -117,7 +131,7 @@ final class BenchClient {
 
     private func send(_ batch: inout DatagramSendBatch, at now: Instant) {
         // A connection that is not there yet keeps nothing: the request stays where it is.
-        if handle == nil, connection?.isEstablished != true { return }
+        guard isEstablished else { return }
         while true {
             let bytes = buildBytes(capacity: TURNClient.maximumMessageByteCount) { output in
                 _ = turn.pollTransmit(at: now, into: &output)
@@ -130,6 +144,7 @@ final class BenchClient {
     private func write(_ bytes: Span<UInt8>, _ batch: inout DatagramSendBatch) {
         guard let handle else {
             if let result = connection?.write(bytes) { note(result) }
+            _ = association?.send(bytes)
             return
         }
         let route = DatagramRoute(handle, to: server)
@@ -149,7 +164,8 @@ final class BenchClient {
         _ batch: inout DatagramSendBatch,
         at now: Instant
     ) {
-        let together = merged ? count : 1
+        // Only plain datagrams can be merged; records and streams go one by one.
+        let together = merged && handle != nil ? count : 1
         let room = (payload.byteCount + 64) * together
         for _ in 0..<count / together {
             guard let handle else {
@@ -189,6 +205,7 @@ final class BenchClient {
         data: (Span<UInt8>) -> Void
     ) {
         guard let handle else {
+            if association != nil { return readAssociation(at: now, data) }
             read(at: now, data)
             if let result = connection?.flush() { note(result) }
             return
@@ -201,6 +218,12 @@ final class BenchClient {
 
     private func take(_ message: Span<UInt8>, at now: Instant, _ data: (Span<UInt8>) -> Void) {
         if case .data(_, let range) = turn.receive(message, from: server, at: now) { data(message.extracting(range)) }
+    }
+
+    private func readAssociation(at now: Instant, _ data: (Span<UInt8>) -> Void) {
+        association?.receive(at: now) { take($0, at: now, data) }
+        if let reason = association?.failure { failure = "\(reason)" }
+        if association?.hasEnded == true { failure = "the server ended the association" }
     }
 
     private func read(at now: Instant, _ data: (Span<UInt8>) -> Void) {

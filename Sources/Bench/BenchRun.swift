@@ -126,9 +126,13 @@ struct UsageReading {
     let server: UInt64?
     let own: UInt64
 
+    init(at: Instant, server: UInt64?, own: UInt64) { (self.at, self.server, self.own) = (at, server, own) }
+
     init(_ meter: ServerMeter?) {
-        at = MonotonicClock.now()
-        server = meter?.processorNanoseconds
-        own = ServerMeter.ownNanoseconds
+        self.init(
+            at: MonotonicClock.now(),
+            server: meter?.processorNanoseconds,
+            own: ServerMeter.ownNanoseconds
+        )
     }
 }

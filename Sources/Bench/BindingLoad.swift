@@ -22,7 +22,7 @@ struct BindingLoad: ~Copyable {
     private var latency = LatencyHistogram()
 
     init(_ plan: BenchPlan) throws(BenchError) {
-        guard !plan.target.transport.isStream else { throw BenchError("Binding requests are measured over UDP only") }
+        guard plan.target.transport == .udp else { throw BenchError("Binding requests are measured over UDP only") }
         var entropy = Entropy.system
         var sockets: [BenchPeer] = []
         let poller = try BenchFleet.makePoller()

@@ -11,8 +11,7 @@ struct DataLoad: ~Copyable {
     private var lastArrival = Instant.zero
     private var nextFlow = 0
     private var isTowardsClients = false
-    private var started: Instant?
-    private var planned: UInt64 = 0
+    private var pacer: Pacer?
     private var isMeasuring = false
     private var lastNumbers: [UInt64]
     private var rateStart = Instant.zero
@@ -27,6 +26,7 @@ struct DataLoad: ~Copyable {
 
     init(_ plan: BenchPlan) {
         self.plan = plan
+        pacer = Self.pacer(plan)
         payload = TestPayload(byteCount: plan.packetBytes, seed: MonotonicClock.now().nanoseconds)
         lastNumbers = Array(repeating: 0, count: plan.clients * 2)
     }
@@ -37,7 +37,12 @@ struct DataLoad: ~Copyable {
         unmeasured = UInt64(onTheWay)
         (sent, received, corrupt, reordered) = (0, 0, 0, 0)
         latency = LatencyHistogram()
-        (started, planned) = (now, 0)
+        pacer = Self.pacer(plan)
+        _ = pacer?.due(at: now)
+    }
+
+    private static func pacer(_ plan: BenchPlan) -> Pacer? {
+        plan.packetsPerSecond.map { Pacer(packetsPerSecond: $0, burst: plan.burst) }
     }
 
     /// Packets a second since the last question.
@@ -70,17 +75,7 @@ struct DataLoad: ~Copyable {
     // MARK: Sending
 
     private mutating func send(_ fleet: inout BenchFleet, at now: Instant) {
-        var allowed: Int
-        if let rate = plan.packetsPerSecond {
-            let start = started ?? now
-            started = start
-            let due = (now - start).nanoseconds / 1000 &* UInt64(rate) / 1_000_000
-            // After a pause of this process not everything at once: that would measure the pause.
-            if due > planned + UInt64(max(rate / 50, plan.burst)) { planned = due - UInt64(max(rate / 50, plan.burst)) }
-            allowed = Int(due - min(due, planned))
-        } else {
-            allowed = min(plan.window - onTheWay, 512)
-        }
+        var allowed = pacer?.due(at: now) ?? min(plan.window - onTheWay, 512)
         var refused = 0
         while allowed >= plan.burst, refused < fleet.clients.count {
             let flow = nextFlow
@@ -101,7 +96,7 @@ struct DataLoad: ~Copyable {
             allowed -= plan.burst
             onTheWay += plan.burst
             sent &+= UInt64(plan.burst)
-            planned &+= UInt64(plan.burst)
+            pacer?.noteSent(plan.burst)
         }
         fleet.outgoing.flush()
     }

@@ -58,7 +58,10 @@ enum BenchCommand {
             ),
             InstrumentOptions.certificate,
         ],
-        operand: ("URI", "turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT]"),
+        operand: (
+            "URI",
+            "turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT][?transport=udp|tcp]; turns with udp is DTLS"
+        ),
         notes: """
             The server must let its clients reach peers on this machine and take that many: start floe with
             --allow-peer ADDRESS/32 and --user-quota N, and for bindings with --prefix-rate N. Load only servers
@@ -105,6 +108,9 @@ enum BenchCommand {
         plan.serverProcess = try arguments.number("server-pid", in: 1...Int(Int32.max)).map { Int32($0) }
         plan.serverThreads = arguments.texts("server-thread")
         plan.label = arguments.text("label") ?? ""
+        guard target.transport != .dtls || plan.packetBytes <= 4000 else {
+            throw UsageError("'--size \(plan.packetBytes)' does not fit into a DTLS record here: at most 4000 bytes.")
+        }
         guard plan.window >= plan.burst else {
             throw UsageError("'--window' is less than '--burst': nothing could be sent.")
         }
@@ -123,9 +129,6 @@ enum BenchCommand {
             throw UsageError("'\(text)' is no TURN server: \(error).")
         }
         let carrier = uri.carrier
-        guard carrier != .dtls else {
-            throw UsageError("'\(text)' means DTLS, which cannot be measured: use turns:…?transport=tcp.")
-        }
         let context = try InstrumentOptions.context(arguments, carrier, protocolName: "stun.turn")
         return try InstrumentOptions.target(ServerQuery(uri, supported: [carrier]), context)
     }
