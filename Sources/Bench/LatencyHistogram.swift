@@ -39,6 +39,6 @@ struct LatencyHistogram: Sendable {
         let shift = index >> bitsPerOctave - 1
         guard shift >= 0 else { return UInt64(index) }
         let first = UInt64(classesPerOctave + index & (classesPerOctave - 1)) << UInt64(shift)
-        return first + (1 << UInt64(shift)) - 1
+        return first + ((1 << UInt64(shift)) - 1)
     }
 }
