@@ -157,6 +157,29 @@ struct CommandResult {
                 "The user's id must have 1 to 400 bytes and no control characters."
             ),
             (["serve", "--cert", "/c.pem"], "'--cert' needs '--key FILE' beside it."),
+            (["bench"], "'bench' needs a server: floe bench turn:HOST."),
+            (
+                ["bench", "turn:127.0.0.1", "--load", "bindings", "--burst", "64", "--window", "63"],
+                "'--window' is less than '--burst': nothing could be sent."
+            ),
+            (
+                ["bench", "turn:127.0.0.1", "--load", "bindings", "--burst", "64", "--size", "1200", "--merge"],
+                "A burst of 64 packets of 1200 bytes cannot be merged: at most 65000 bytes."
+            ),
+            (
+                ["bench", "turns:127.0.0.1?transport=udp", "--insecure", "--load", "bindings", "--size", "4001"],
+                "'--size 4001' does not fit into a DTLS record here: at most 4000 bytes."
+            ),
+            (
+                ["bench", "turn:127.0.0.1", "--load", "everything"],
+                "'--load everything' is none of: channels, indications, allocations, bindings."
+            ),
+            (["turn"], "'turn' needs a server: floe turn turn:HOST, or floe turn --discover."),
+            (["turn", "turn:127.0.0.1", "--discover"], "'--discover' stands in place of a URI: leave one out."),
+            (
+                ["turn", "turn:127.0.0.1?transport=udp", "--user", "a", "--password", "b", "--tcp-relay"],
+                "'--tcp-relay' needs a server over TCP or TLS: floe turn turn:HOST?transport=tcp."
+            ),
         ] as [([String], String)]
     )
     func `what is wrong is one sentence and the status is 2`(words: [String], sentence: String) async throws {
