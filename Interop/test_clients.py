@@ -155,7 +155,7 @@ def connections(ground):
 
 
 def floe_connects(ground, binary):
-    """Our own client against our server: a connection between two TCP allocations (turn 161-175)."""
+    """Our own client against our server: a connection between two TCP allocations (turn 161, 167, 169, 175)."""
     done = subprocess.run(["ip", "netns", "exec", ground.namespace, binary, "turn", f"turn:{server.ADDRESS}", "--tcp-relay",
                            "--user", "bob", "--password", PASSWORD], text=True, capture_output=True, timeout=30)
     assert done.returncode == 0 and "5 of 5" in done.stdout and "over TCP" in done.stdout, done.stdout + done.stderr
