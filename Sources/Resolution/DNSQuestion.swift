@@ -98,6 +98,12 @@ public enum DNSAnswer: Hashable, Sendable {
     case nothing
     /// No answer came, or none of use.
     case failed(DNSFailure)
+
+    /// Without the records that nobody will look at.
+    var limited: DNSAnswer {
+        guard case .records(let records) = self, records.count > ServerResolution.recordLimit else { return self }
+        return .records(Array(records.prefix(ServerResolution.recordLimit)))
+    }
 }
 
 /// Why a question has no answer.

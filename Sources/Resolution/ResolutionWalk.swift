@@ -62,7 +62,7 @@ struct ResolutionWalk {
             return []
         }
         switch answer {
-        case .records(let records): return Array(records.prefix(ServerResolution.recordLimit))
+        case .records(let records): return records
         case .nothing: return []
         case .failed(let reason):
             failure = reason

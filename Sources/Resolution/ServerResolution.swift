@@ -48,7 +48,7 @@ public struct ServerResolution: Sendable {
     /// Takes an answer; one that nobody has asked for, or a second one, changes nothing.
     public mutating func receive(_ answer: DNSAnswer, to question: DNSQuestion) {
         guard outcome == nil, asked.contains(question), answers[question] == nil else { return }
-        answers[question] = answer
+        answers[question] = answer.limited
         run()
     }
 

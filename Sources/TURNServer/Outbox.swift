@@ -13,10 +13,8 @@ struct Outbox: ~Copyable {
     private var next = 0
     private let capacity: Int
 
-    init(capacity: Int) {
-        self.capacity = capacity
-        bytes.reserveCapacity(capacity)
-    }
+    /// Memory grows to what was needed, `capacity` bytes at most, and is kept.
+    init(capacity: Int) { self.capacity = capacity }
 
     var isEmpty: Bool { next == entries.count }
 

@@ -9,8 +9,7 @@ import TURN
 /// everything must have been given back: ports, quota, sockets and table entries.
 package struct TURNServerExercise: ~Copyable {
     /// A server that the exercise can use: one user, both families, documentation addresses as peers.
-    private static func configuration() throws(CredentialError) -> TURNServerConfiguration {
-        let user = try LongTermCredentials(username: "user", realm: "realm", password: "password")
+    private static func configuration(_ user: LongTermCredentials) -> TURNServerConfiguration {
         let relays = [
             RelayAddress(local: IPAddress(ipv4: 0xC000_0201)), RelayAddress(local: IPAddress(ipv6: 1 &<< 61, 1)),
         ]
@@ -35,6 +34,12 @@ package struct TURNServerExercise: ~Copyable {
     }
 
     private static let clock: UInt64 = 1_700_000_000
+    // What every exercise shares, made once: a fuzzer makes an exercise for each input.
+    private static let parts = Result {
+        let user = try LongTermCredentials(username: "user", realm: "realm", password: "password")
+        let server = Self.configuration(user)
+        return (user: user, configuration: server, nonces: try server.credentials.nonceFactory())
+    }
     private let credentials: LongTermCredentials
     private let nonces: NonceFactory
     private let shared: TURNServerShared
@@ -49,9 +54,7 @@ package struct TURNServerExercise: ~Copyable {
 
     /// Makes an exercise; everything that is random in it follows from the seed.
     package init(seed: UInt64) throws {
-        let configuration = try Self.configuration()
-        let user = try LongTermCredentials(username: "user", realm: "realm", password: "password")
-        let factory = try configuration.credentials.nonceFactory()
+        let (user, configuration, factory) = try Self.parts.get()
         let shared = TURNServerShared(configuration, entropy: .seeded(seed))
         engine = try TURNServerEngine(configuration, shared: shared, unixSeconds: Self.clock, entropy: .seeded(seed))
         credentials = user
@@ -60,7 +63,7 @@ package struct TURNServerExercise: ~Copyable {
     }
 
     /// How many allocations the script has made so far.
-    package var allocationsCreated: UInt64 { engine.statistics.allocationsCreated }
+    package var allocationsCreated: UInt64 { engine.counters.allocationsCreated }
 
     /// Plays a script to its end; traps if a limit is passed.
     package mutating func run(_ script: Span<UInt8>) {
@@ -109,7 +112,7 @@ package struct TURNServerExercise: ~Copyable {
             _ = engine.receive(message.span, from: client, at: now)
         }
         drain()
-        precondition(engine.statistics.allocations <= 20, "more allocations than the quota allows")
+        precondition(engine.allocations.count <= 20, "more allocations than the quota allows")
     }
 
     private func tuple(_ byte: UInt8) -> ClientTuple {
@@ -251,10 +254,9 @@ package struct TURNServerExercise: ~Copyable {
             case .clientJoined, .clientLeft, .allocationMoved: break
             }
         }
-        var isEmpty = false
-        while !isEmpty {
+        while !engine.outbox.isEmpty {
             let response = buildBytes(capacity: TURNServerEngine.maximumResponseByteCount) { output in
-                isEmpty = engine.pollTransmit(into: &output) == nil
+                _ = engine.pollTransmit(into: &output)
             }
             if let view = try? STUNMessageView(response.span), let number = try? view.connectionID() {
                 lastConnection = number

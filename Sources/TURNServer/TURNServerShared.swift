@@ -53,15 +53,16 @@ public final class TURNServerShared: Sendable {
     /// `entropy` must be `.system` except in tests: ports and tokens come from it.
     public init(_ configuration: TURNServerConfiguration, entropy: Entropy = .system) {
         relays = configuration.relayAddresses
-        live = relays.map { _ in LivePorts() }
-        liveTCP = configuration.relaysTCP ? relays.map { _ in LivePorts() } : []
+        let range = configuration.relayPorts
+        live = relays.map { _ in LivePorts(range: range) }
+        liveTCP = configuration.relaysTCP ? relays.map { _ in LivePorts(range: range) } : []
         reservationTime = configuration.lifetimes.reservation
         let limits = configuration.limits
         totalBytes = limits.bytesPerSecond.map { ByteBudget(bytesPerSecond: $0) }
         let places = configuration.relaysTCP ? limits.limitedPrefixes : 1
         var entropy = entropy
         tickets = TicketSealer(key: entropy.bytes(32))
-        let pool = PortPool(range: configuration.relayPorts, rest: limits.portRest)
+        let pool = PortPool(range: range, rest: limits.portRest)
         state = Mutex(
             State(
                 ledger: QuotaLedger(perUser: limits.allocationsPerUser, total: limits.allocations),
