@@ -156,7 +156,7 @@ let testing: [Target] = [
     tests("BytesTests", ["Bytes", "TestSupport"]),
     tests("NetTypesTests", ["NetTypes", "TestSupport"]),
     tests("DiagnosticsTests", ["Diagnostics", "NetTypes"]),
-    tests("CryptoTests", ["Crypto", "Bytes", "NetTypes", "TestSupport"]),
+    tests("CryptoTests", ["Crypto", "COpenSSL", "Bytes", "NetTypes", "TestSupport"]),
     tests("STUNTests", ["STUN", "TURN", "Diagnostics", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests("TURNTests", ["TURN", "STUN", "Crypto", "Bytes", "NetTypes", "TestSupport"]),
     tests(

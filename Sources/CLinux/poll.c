@@ -71,6 +71,7 @@ int floe_signals_create(void) {
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1);
     int error = pthread_sigmask(SIG_BLOCK, &signals, NULL);
     if (error != 0) return -error;
     struct sigaction ignore = {.sa_handler = SIG_IGN};

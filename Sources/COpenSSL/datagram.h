@@ -93,8 +93,6 @@ static inline int floe_accept_cookie(SSL *session, const unsigned char *cookie, 
 static inline void floe_configure_datagrams(SSL_CTX *context) {
     SSL_CTX_set_options(context, SSL_OP_NO_QUERY_MTU | SSL_OP_NO_TICKET);
     SSL_CTX_set_cookie_verify_cb(context, floe_accept_cookie);
-    // The buffers of a session are as large as its largest record: what is relayed is far shorter than 16 KiB.
-    SSL_CTX_set_max_send_fragment(context, 4096);
 }
 
 // Gives the session a channel, which lives and dies with it; NULL if there is no memory.

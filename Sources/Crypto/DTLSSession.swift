@@ -8,15 +8,13 @@ public import NetTypes
 /// `read` until `.wouldBlock`. Call `handleTimeout` at `nextTimeout`: lost flights are sent again after 1 s, 2 s, 4 s and
 /// so on, until the handshake's time is over. Damaged, repeated and foreign records are dropped without a word.
 ///
-/// May move between threads; only one may use it at a time. A session holds about 50 KiB, and until its handshake is
+/// May move between threads; only one may use it at a time. A session holds about 60 KiB, and until its handshake is
 /// complete at most half a MiB, whatever the peer sends.
 @safe public struct DTLSSession: ~Copyable {
     /// How many bytes an encrypted datagram has at most on top of its message.
     public static let overheadByteCount = 64
-    /// The longest message that `write` takes, in bytes.
-    public static let maximumMessageByteCount = 4096
-    /// The longest message that a peer can send, in bytes (RFC 6347 §4.1).
-    public static let longestReceivedByteCount = 16_384
+    /// The longest message that a record carries, and so a datagram in either direction, in bytes (RFC 6347 §4.1).
+    public static let maximumMessageByteCount = 16_384
     /// How many bytes a peer may send before the handshake is complete.
     public static let handshakeLimit = 65_536
     /// How many encrypted records OpenSSL may have to keep until there are keys for them: it takes 17 KiB for each.
@@ -126,8 +124,8 @@ public import NetTypes
 
     /// Takes a datagram and appends the message of its first record to `output`, if there is one.
     ///
-    /// `output` must have room for a message as long as the datagram; `longestReceivedByteCount` always suffices. The handshake may be complete afterwards, and there may be
-    /// datagrams to transmit.
+    /// `output` must have room for a message as long as the datagram; `maximumMessageByteCount` always suffices. The
+    /// handshake may be complete afterwards, and there may be datagrams to transmit.
     public mutating func receive(
         _ datagram: Span<UInt8>,
         at now: Instant,
@@ -178,10 +176,10 @@ public import NetTypes
     /// Appends the datagram that carries `message`, encrypted.
     ///
     /// Returns `false`, with nothing appended, before the handshake is complete, after `close` or a failure, for a message
-    /// that is empty or longer than `maximumMessageByteCount`, and without room for it and `overheadByteCount`.
+    /// that is empty or longer than `longestMessageByteCount`, and without room for it and `overheadByteCount`.
     public mutating func write(_ message: Span<UInt8>, into output: inout OutputSpan<UInt8>) -> Bool {
         guard isEstablished, !isClosed, failure == nil, let session = unsafe session, let channel = unsafe channel,
-            !message.isEmpty, message.count <= Self.maximumMessageByteCount,
+            !message.isEmpty, message.count <= longestMessageByteCount,
             output.freeCapacity >= message.count + Self.overheadByteCount
         else { return false }
         OpenSSLErrors.clear()
@@ -268,6 +266,17 @@ public import NetTypes
     public var applicationProtocol: String? {
         guard isEstablished else { return nil }
         return unsafe selectedProtocol(session, of: context.base)
+    }
+
+    /// The longest message that `write` takes, in bytes: `maximumMessageByteCount`, or less if that was agreed on (RFC
+    /// 6066 §4).
+    public var longestMessageByteCount: Int {
+        guard let session = unsafe session, let agreed = unsafe SSL_get_session(session) else {
+            return Self.maximumMessageByteCount
+        }
+        // 1 to 4 stand for 512 to 4096; OpenSSL would end the session rather than send more.
+        let code = unsafe SSL_SESSION_get_max_fragment_length(agreed)
+        return (1...4).contains(code) ? 256 << Int(code) : Self.maximumMessageByteCount
     }
 
     /// The registered name of the cipher suite that was agreed on.

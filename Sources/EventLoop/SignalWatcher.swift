@@ -6,6 +6,8 @@ public enum ControlSignal: Int32, Sendable, CaseIterable {
     case hangUp = 1
     /// SIGINT: stop, from a terminal.
     case interrupt = 2
+    /// SIGUSR1: take nobody new, and stop when those who are there have gone.
+    case drain = 10
     /// SIGTERM: stop, from a service manager.
     case terminate = 15
 }
@@ -17,7 +19,7 @@ public enum ControlSignal: Int32, Sendable, CaseIterable {
 public struct SignalWatcher: ~Copyable {
     private let owned: Descriptor
 
-    /// Blocks SIGTERM, SIGINT and SIGHUP in this thread and those that it starts, and ignores SIGPIPE.
+    /// Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in this thread and those that it starts, and ignores SIGPIPE.
     ///
     /// - Throws: If the process has no descriptor left.
     public init() throws(SystemError) {

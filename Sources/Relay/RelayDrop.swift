@@ -36,8 +36,10 @@ enum RelayDrop: String, DropReason {
     case malformedHello
     /// A DTLS datagram without an association: of one that was closed, or of a stranger.
     case noAssociation
-    /// What was meant for a DTLS association that is gone, or is too long for it.
+    /// What was meant for a DTLS association that is gone.
     case closedAssociation
+    /// A message that is longer than a DTLS record, or than its client takes (RFC 6066 §4).
+    case oversizedRecord
     /// A DTLS handshake that failed, or a record that ended an association.
     case dtlsFailure
     /// A DTLS handshake that took too long.

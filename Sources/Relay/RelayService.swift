@@ -113,6 +113,21 @@ public final class RelayService: Sendable {
         for mailbox in mailboxes { _ = mailbox.push(.useDTLS(context)) }
     }
 
+    /// Makes no allocation any more: Allocate requests get 508, or 300 where there is a redirection.
+    ///
+    /// Everything else goes on; `isDrained` says when the last allocation has ended. There is no way back.
+    public func drain() {
+        for mailbox in mailboxes { _ = mailbox.push(.drain) }
+    }
+
+    /// Whether `drain` has reached all shards, and none has an allocation any more; at most half a second old.
+    public var isDrained: Bool {
+        reports.allSatisfy { report in
+            let snapshot = report.snapshot
+            return snapshot.isDraining && snapshot.allocations == 0
+        }
+    }
+
     /// Tells all shards to end their streams and stop; `join` waits for it, two seconds at most.
     public func stop() {
         for mailbox in mailboxes { _ = mailbox.push(.stop) }

@@ -124,7 +124,7 @@ extension RelayShard {
         let payload = packets.payload(of: index)
         return pool.update(handle) { association in
             var result = TLSReadResult.wouldBlock
-            buffer.append(addingCapacity: DTLSSession.longestReceivedByteCount) {
+            buffer.append(addingCapacity: DTLSSession.maximumMessageByteCount) {
                 result = association.session.receive(payload, at: now, into: &$0)
             }
             if case .bytes = result {
@@ -146,7 +146,7 @@ extension RelayShard {
     ) -> TLSReadResult {
         var result = TLSReadResult.wouldBlock
         _ = pool.update(handle) { association in
-            buffer.append(addingCapacity: DTLSSession.longestReceivedByteCount) {
+            buffer.append(addingCapacity: DTLSSession.maximumMessageByteCount) {
                 result = association.session.read(into: &$0)
             }
         }
@@ -191,7 +191,7 @@ extension RelayShard {
         guard let route = route(to: client) else { return drops.count(.noRoute) }
         makeRoom(for: message.count)
         let handle = SlotHandle(bits: client.connection)
-        if !Self.encrypt(message, &associations.pool, handle, &sends, route) { drops.count(.closedAssociation) }
+        if !Self.encrypt(message, &associations.pool, handle, &sends, route) { countUnsent(message.count, handle) }
     }
 
     /// Encrypts what a peer has sent, framed, for a client.
@@ -201,7 +201,12 @@ extension RelayShard {
         makeRoom(for: bytes.count)
         let handle = SlotHandle(bits: client.connection)
         let isSent = Self.encrypt(packets, index, bytes, &associations.pool, handle, &sends, route)
-        if !isSent { drops.count(.closedAssociation) }
+        if !isSent { countUnsent(bytes.count, handle) }
+    }
+
+    private mutating func countUnsent(_ byteCount: Int, _ handle: SlotHandle) {
+        let limit = associations.pool.read(handle) { $0.session.longestMessageByteCount } ?? .max
+        drops.count(byteCount > limit ? .oversizedRecord : .closedAssociation)
     }
 
     private mutating func makeRoom(for messageByteCount: Int) {

@@ -33,6 +33,7 @@ struct RelayShard: ~Copyable {
         case adopt(StreamParcel)
         /// A stream from a port that serves more than TURN.
         case welcome(StreamParcel)
+        case drain
         case stop
 
         /// The places in a mailbox that streams leave to the operator's commands, which must not be lost.
@@ -260,6 +261,10 @@ struct RelayShard: ~Copyable {
             case .welcome(let parcel): welcome(parcel, at: now)
             case .useDTLS(let context): associations.context = context
             case .adopt(let parcel): adopt(parcel, at: now)
+            case .drain:
+                engine.acceptsAllocations = false
+                // Who waits for the last allocation to end must not see numbers of before.
+                publish(at: now)
             case .stop:
                 stopsAt = now + .seconds(2)
                 for handle in streamListeners.handles { _ = streamListeners.remove(handle) }
@@ -281,6 +286,7 @@ struct RelayShard: ~Copyable {
         engine.setWallClock(unixSeconds: WallClock.unixSeconds())
         var snapshot = RelaySnapshot()
         snapshot.engines = [engine.statistics]
+        snapshot.isDraining = !engine.acceptsAllocations
         for handle in streams.handles {
             let transport = streams.read(handle) { $0.client.transport } ?? .tcp
             snapshot.streams[transport, default: 0] += 1
@@ -294,9 +300,10 @@ struct RelayShard: ~Copyable {
         snapshot.dtls = associations.statistics
         let all = drops.all + lobby.drops.all
         snapshot.drops = Dictionary(all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
+        snapshot.receiveErrors = Dictionary(packets.errors.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         // Of what receiving brings only this is a loss.
-        let lost = DatagramError.mergedBeyondRoom
-        snapshot.drops[lost.rawValue] = packets.errors[lost]
+        let lost = DatagramError.mergedBeyondRoom.rawValue
+        snapshot.drops[lost] = snapshot.receiveErrors.removeValue(forKey: lost)
         snapshot.sendErrors = Dictionary(sends.errors.all.map { ($0.name, $0.count) }, uniquingKeysWith: +)
         report.publish(snapshot)
     }

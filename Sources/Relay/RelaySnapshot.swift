@@ -6,6 +6,8 @@ public import TURNServer
 public struct RelaySnapshot: Sendable {
     /// What the engines have counted, one entry a shard.
     public internal(set) var engines: [TURNServerStatistics] = []
+    /// Whether no allocation is made any more, because the server is to end when those that exist have ended.
+    public internal(set) var isDraining = false
     /// Streams that are open now, by transport.
     public internal(set) var streams: [TransportProtocol: UInt64] = [:]
     /// Streams that have not said anything yet.
@@ -21,9 +23,12 @@ public struct RelaySnapshot: Sendable {
     public internal(set) var drops: [String: UInt64] = [:]
     /// Datagrams that the kernel refused to send, by reason.
     public internal(set) var sendErrors: [String: UInt64] = [:]
+    /// Errors that sockets told of when they were read, nearly always what became of an earlier datagram, by reason.
+    public internal(set) var receiveErrors: [String: UInt64] = [:]
 
     mutating func add(_ other: RelaySnapshot) {
         engines += other.engines
+        isDraining = isDraining || other.isDraining
         streams.merge(other.streams, uniquingKeysWith: +)
         halfOpen += other.halfOpen
         kernelDrops.atListeners &+= other.kernelDrops.atListeners
@@ -32,6 +37,7 @@ public struct RelaySnapshot: Sendable {
         dtls += other.dtls
         drops.merge(other.drops, uniquingKeysWith: +)
         sendErrors.merge(other.sendErrors, uniquingKeysWith: +)
+        receiveErrors.merge(other.receiveErrors, uniquingKeysWith: +)
     }
 
     /// Allocations that exist now.
@@ -46,6 +52,12 @@ public struct RelaySnapshot: Sendable {
             }.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         }
         page.add(.gauge, "floe_turn_allocations", "Allocations that exist.", UInt64(allocations))
+        page.add(
+            .gauge,
+            "floe_turn_draining",
+            "Whether no allocation is made any more, because the server is to end: 1 or 0.",
+            isDraining ? 1 : 0
+        )
         page.add(.gauge, "floe_turn_permissions", "Permissions that are held.", sum { UInt64($0.permissions) })
         page.add(.gauge, "floe_turn_channels", "Channels that are held.", sum { UInt64($0.channels) })
         page.add(
@@ -136,6 +148,13 @@ public struct RelaySnapshot: Sendable {
             "Datagrams that the kernel refused.",
             label: "reason",
             sorted(sendErrors)
+        )
+        page.add(
+            .counter,
+            "floe_turn_receive_errors_total",
+            "Errors that sockets told of when they were read.",
+            label: "reason",
+            sorted(receiveErrors)
         )
     }
 }

@@ -3,6 +3,7 @@ import Diagnostics
 import EventLoop
 import Glibc
 import NetTypes
+import Relay
 
 extension ServeCommand {
     /// Starts the server, prints where it is to be found, and waits until it is told to stop.
@@ -34,16 +35,22 @@ extension ServeCommand {
         }
     }
 
+    /// Obeys signals until one of them, or the end of a drain, says that the server has to end.
     private static func wait(for signals: borrowing SignalWatcher, _ poller: borrowing Poller, _ server: FloeServer) {
         var events = PollEvents(capacity: 4)
+        var drain = Drain(time: server.options.drainTime)
         while true {
-            try? poller.wait(until: nil, into: &events)
+            try? poller.wait(until: drain.nextLook(after: MonotonicClock.now()), into: &events)
+            let now = MonotonicClock.now()
             while let signal = signals.next() {
-                switch signal {
-                case .hangUp: server.reload()
-                case .interrupt, .terminate: return
+                switch drain.obey(signal, at: now) {
+                case .none: break
+                case .reload: server.reload()
+                case .begin: server.drain(until: drain.deadline, at: now)
+                case .end: return
                 }
             }
+            if let end = drain.end(isEmpty: server.relay.isDrained, at: now) { return server.report(end) }
         }
     }
 
@@ -55,7 +62,7 @@ extension ServeCommand {
     ) throws(SystemError) -> Int32 {
         let outcome = try Ending.run(poller) {
             while let signal = signals.next() {
-                if signal != .hangUp { return true }
+                if signal == .terminate || signal == .interrupt { return true }
             }
             return false
         } stop: {

@@ -243,6 +243,12 @@ public enum ServeCommand {
                         "FILE",
                         help: "more options, one in a line, as 'user-quota 20'; read again on SIGHUP"
                     ),
+                    OptionSpecification(
+                        "drain-time",
+                        "SECONDS",
+                        standard: "0",
+                        help: "how long SIGTERM lets allocations that exist live on, while none is made"
+                    ),
                     OptionSpecification("threads", "N", standard: "one per core", help: "threads that relay"),
                     OptionSpecification("log-level", "LEVEL", standard: "info", help: "debug, info, warning or error"),
                     OptionSpecification("log-format", "FORMAT", help: "human or json (default: human on a terminal)"),
@@ -256,9 +262,10 @@ public enum ServeCommand {
             ),
         ],
         notes: """
-            Without options it works: open the URL that it prints. SIGTERM and SIGINT end it. SIGHUP reads
-            certificates, users, secrets, keys and the file of --config again, and calls go on; if anything is
-            wrong then, all stays as it was and the log says why.
+            Without options it works: open the URL that it prints. SIGTERM and SIGINT end it; SIGUSR1 ends it when
+            the last allocation has ended, and until then none is made. SIGHUP reads certificates, users, secrets,
+            keys and the file of --config again, and calls go on; if anything is wrong then, all stays as it was
+            and the log says why.
             Exit codes: 0 ended as asked, 1 cut short (asked twice, or too slow), 2 could not start.
             """
     )

@@ -186,6 +186,8 @@ public struct ServeOptions: Sendable {
     public var metricsFrom: [IPPrefix]
     /// Threads that relay, or `nil` for one per core.
     public var threads: Int?
+    /// How long SIGTERM lets allocations live on while none is made.
+    public var drainTime: TimeSpan
     /// The least level that is logged.
     public var logLevel: LogLevel
     /// How log lines look, or `nil` to decide by where they go.
@@ -291,6 +293,7 @@ public struct ServeOptions: Sendable {
         }
         metricsFrom = try arguments.values("metrics-from", prefix)
         threads = try arguments.number("threads", in: 1...256)
+        drainTime = .seconds(UInt64(try arguments.number("drain-time", in: 0...86_400) ?? 0))
         logLevel = try arguments.value("log-level", "debug, info, warning or error") ?? .info
         logFormat = try choice("log-format", LineFormat.self)
         logAddresses = try choice("log-addresses", AddressPolicy.self) ?? .truncated

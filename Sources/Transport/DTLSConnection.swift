@@ -9,7 +9,10 @@ public struct DTLSConnection: ~Copyable {
     private let socket: UDPSocket
     private let route: DatagramRoute
     private var session: DTLSSession
-    private var incoming = DatagramReceiveBatch(capacity: 32, payloadCapacity: 4096)
+    private var incoming = DatagramReceiveBatch(
+        capacity: 32,
+        payloadCapacity: DTLSSession.maximumMessageByteCount + DTLSSession.overheadByteCount
+    )
     private var outgoing = DatagramSendBatch(capacity: 64, copyBytes: 128 * 1024)
     private var plaintext: [UInt8] = []
     private var isClosed = false
@@ -19,7 +22,7 @@ public struct DTLSConnection: ~Copyable {
         route = DatagramRoute(socket.handle, to: server)
         self.socket = socket
         self.session = session
-        plaintext.reserveCapacity(4096)
+        plaintext.reserveCapacity(DTLSSession.maximumMessageByteCount)
         transmit()
     }
 
@@ -54,7 +57,9 @@ public struct DTLSConnection: ~Copyable {
             while case .bytes = result {
                 body(plaintext.span)
                 plaintext.removeAll(keepingCapacity: true)
-                plaintext.append(addingCapacity: 4096) { result = session.read(into: &$0) }
+                plaintext.append(addingCapacity: DTLSSession.maximumMessageByteCount) {
+                    result = session.read(into: &$0)
+                }
             }
             if result == .closed { hasEnded = true }
         }
@@ -111,7 +116,9 @@ public struct DTLSConnection: ~Copyable {
         let payload = incoming.payload(of: index)
         var result = TLSReadResult.wouldBlock
         plaintext.removeAll(keepingCapacity: true)
-        plaintext.append(addingCapacity: 4096) { result = session.receive(payload, at: now, into: &$0) }
+        plaintext.append(addingCapacity: DTLSSession.maximumMessageByteCount) {
+            result = session.receive(payload, at: now, into: &$0)
+        }
         return result
     }
 }

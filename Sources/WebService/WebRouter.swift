@@ -42,6 +42,8 @@ struct WebRouter {
 
     var policy: WebPolicy
     let assets: PageAssets
+    /// Whether the server is to end, and nobody new should come.
+    var isDraining = false
 
     func route(
         _ request: HTTPRequest,
@@ -62,7 +64,8 @@ struct WebRouter {
         }
         let response: HTTPResponse
         switch request.target.path {
-        case "/healthz": response = .init(.ok, text: "ok\n")
+        case "/healthz":
+            response = isDraining ? .init(.serviceUnavailable, text: "draining\n") : .init(.ok, text: "ok\n")
         case "/metrics": response = metricsPage(request, origin, metrics)
         case "/turn": response = credentials(request, own, unixSeconds)
         default:

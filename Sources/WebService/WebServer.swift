@@ -161,6 +161,7 @@ struct WebServer: ~Copyable {
             case .reload(let policy):
                 router.policy = policy
                 signaling.iceServers = policy.minter
+            case .drain: router.isDraining = true
             case .stop: stop(at: now)
             }
         }
@@ -188,5 +189,6 @@ struct WebServer: ~Copyable {
 /// What other threads ask of the web service.
 enum WebCommand: Sendable {
     case reload(WebPolicy)
+    case drain
     case stop
 }

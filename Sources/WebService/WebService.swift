@@ -34,6 +34,9 @@ public final class WebService: Sendable {
     /// Takes another policy; connections that exist stay.
     public func reload(_ policy: WebPolicy) { _ = mailbox.push(.reload(policy)) }
 
+    /// Has `/healthz` say from now on that the server is to end, so that balancers send nobody new.
+    public func drain() { _ = mailbox.push(.drain) }
+
     /// Tells the service to end its connections and stop; `join` waits for it.
     public func stop() { _ = mailbox.push(.stop) }
 

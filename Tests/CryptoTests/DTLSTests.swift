@@ -1,4 +1,5 @@
 import Bytes
+import COpenSSL
 import NetTypes
 import TestSupport
 import Testing
@@ -211,6 +212,20 @@ import Testing
         world.settle()
         let atServer = world.atServer
         #expect(atServer == [message, longest])
+    }
+
+    @Test func `A client that has asked for short records gets no longer ones, and its association goes on`() throws {
+        let client = try DTLSContext(clientTrust: TLSFixture.roots)
+        // The client asks for 512 bytes (RFC 6066 §4). The context lives as long as `client`.
+        #expect(unsafe SSL_CTX_set_tlsext_max_fragment_length(client.base.context, 1) == 1)
+        var world = DTLSWorld(server: try Self.server.get(), client: client)
+        world.handshake()
+        let (short, long) = ([UInt8](repeating: 7, count: 512), [UInt8](repeating: 8, count: 513))
+        let areTaken = [short, long, short].map { world.send($0, toServer: false) }
+        #expect(areTaken == [true, false, true])
+        world.settle()
+        let atClient = world.atClient
+        #expect(atClient == [short, short])
     }
 
     @Test func `A handshake that never ends is cut off`() throws {

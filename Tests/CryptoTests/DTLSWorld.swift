@@ -215,10 +215,12 @@ extension DTLSSession {
     mutating func take(_ datagram: [UInt8], at now: Instant) -> (messages: [[UInt8]], end: TLSReadResult) {
         var messages: [[UInt8]] = []
         var result = TLSReadResult.wouldBlock
-        var message = [UInt8](capacity: 4096) { result = receive(datagram.span, at: now, into: &$0) }
+        var message = [UInt8](capacity: DTLSSession.maximumMessageByteCount) {
+            result = receive(datagram.span, at: now, into: &$0)
+        }
         while case .bytes = result {
             messages.append(message)
-            message = [UInt8](capacity: 4096) { result = read(into: &$0) }
+            message = [UInt8](capacity: DTLSSession.maximumMessageByteCount) { result = read(into: &$0) }
         }
         return (messages, result)
     }

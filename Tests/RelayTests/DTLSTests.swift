@@ -205,6 +205,27 @@ import Transport
         #expect(try old.bind().code == 0)
     }
 
+    @Test func `messages as long as a record are relayed to and from clients of DTLS; longer ones are counted`() throws
+    {
+        let relay = try TestRelay()
+        let (client, peer) = (try relay.client(.dtls), try DatagramEnd(on: IPAddress(ipv4: 0x7F00_0003)))
+        let relayed = try client.allocate()
+        try client.bindChannel(0x4000, to: peer.localAddress)
+        // Behind the four bytes of ChannelData the last one is 16384 bytes long, which is all that a record takes.
+        for count in [1200, 4093, 9000, 16_380] {
+            let payload = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+            try client.send(payload, on: 0x4000)
+            #expect(try peer.receive().bytes == payload)
+            peer.send(payload, to: relayed)
+            #expect(try client.nextArrival() == .channel(0x4000, payload))
+        }
+        for count in [16_381, 60_000] { peer.send([UInt8](repeating: 1, count: count), to: relayed) }
+        #expect(relay.dropped(.oversizedRecord, 2))
+        peer.send([2], to: relayed)
+        #expect(try client.nextArrival() == .channel(0x4000, [2]))
+        #expect(relay.service.snapshot.drops["closedAssociation"] == 0)
+    }
+
     @Test func `a server that stops says goodbye`() throws {
         let relay = try TestRelay()
         let client = try relay.client(.dtls)

@@ -248,13 +248,42 @@ import Testing
         #expect(try TestClient(server, "198.51.100.1:3").allocate().isSuccess)
     }
 
-    @Test func `a draining server refuses new allocations and keeps the old`() throws {
+    @Test func `turn 214: a draining server answers new allocations with 508, and the old live to their deadline`()
+        throws
+    {
         let server = try TestServer()
         let client = try TestClient(server)
-        _ = try client.relay()
+        try client.challenge()
+        let request = try client.message(.allocate, [.requestedTransport(17)])
+        let relay = try #require(client.exchange(request)?.relayed.first)
+        try client.bind(0x4000, "198.51.100.9:9")
         server.engine.acceptsAllocations = false
-        #expect(try TestClient(server, "198.51.100.1:2").allocate().code == 508)
-        #expect(try client.refresh().isSuccess)
+        let other = try TestClient(server, "198.51.100.1:2")
+        #expect(try other.allocate().code == 508)
+        #expect(try other.allocate([.evenPort(0x80)]).code == 508)
+        // The answer to what was asked before gets through, however late it is asked for again.
+        #expect(try client.exchange(request)?.relayed.first == relay)
+        server.advance(.seconds(300))
+        #expect(try client.refresh(600).isSuccess)
+        #expect(try client.bind(0x4000, "198.51.100.9:9").isSuccess)
+        #expect(try client.permit("198.51.100.8:0").isSuccess)
+        server.advance(.seconds(280))
+        #expect(server.receiveFromPeer([1], at: relay, from: address("198.51.100.9:9")).bytes == [0x40, 0, 0, 1, 1])
+        guard case .relay = client.sendChannelData([2], on: 0x4000) else {
+            Issue.record("an allocation that lives is relayed for")
+            return
+        }
+        #expect(try other.allocate().code == 508)
+        let left = server.engine.statistics.allocations
+        #expect(left == 1)
+        server.advance(.seconds(321))
+        let none = server.engine.statistics.allocations
+        #expect(none == 0 && server.sockets.isEmpty)
+    }
+
+    @Test func `the operator ends all allocations`() throws {
+        let server = try TestServer()
+        _ = try TestClient(server).relay()
         server.engine.revokeAll(at: server.now)
         server.drain()
         #expect(server.sockets.isEmpty)

@@ -117,6 +117,30 @@ import Testing
         #expect(left == 1)
     }
 
+    @Test func `turn 214: a reload between any two datagrams loses none, either way`() throws {
+        let alice = try TestClient(server)
+        let relay = try alice.relay()
+        let peer = address("198.51.100.9:9")
+        try alice.bind(0x4000, "198.51.100.9:9")
+        for number in 0..<200 as Range<UInt8> {
+            switch number % 4 {
+            case 0: try reload { $0.credentials = try credentials(number % 8 == 0 ? ["carol"] : ["alice", "bob"]) }
+            case 1: try reload { $0.limits.allocationsPerUser = 1 + Int(number) }
+            case 2: try deny("203.0.113.0/24")
+            default: break
+            }
+            guard case .relay(let transmit) = alice.sendChannelData([number], on: 0x4000) else {
+                Issue.record("datagram \(number) to the peer is lost")
+                return
+            }
+            #expect(transmit.destination == peer && transmit.payload.count == 1)
+            #expect(server.receiveFromPeer([number], at: relay, from: peer).bytes == [0x40, 0, 0, 1, number])
+            server.advance(.milliseconds(20))
+        }
+        let drops = server.engine.statistics.drops.reduce(0) { $0 + $1.count }
+        #expect(drops == 0)
+    }
+
     @Test func `quotas change for what is new`() throws {
         let clients = try (0..<3).map { try TestClient(server, "198.51.100.1:\(4000 + $0)") }
         #expect(try clients[0].allocate().isSuccess && clients[1].allocate().isSuccess)

@@ -12,7 +12,7 @@ struct RouterFixture {
     static let remote = IPAddress(ipv4: 0xC000_0209)
     static let loopback = IPAddress.loopback(.ipv4)
 
-    let router: WebRouter
+    var router: WebRouter
 
     init(secret: String? = "a secret of the server", _ change: (inout WebPolicy) -> Void = { _ in }) {
         var policy = WebPolicy(minter: ICEServersMinter(secret: secret, ttlSeconds: 3600))

@@ -26,6 +26,15 @@ import Testing
         }
     }
 
+    @Test func `a server that drains says so to balancers, and serves who is here`() throws {
+        var fixture = RouterFixture()
+        fixture.router.isDraining = true
+        let response = try fixture.response("GET /healthz")
+        #expect(response.status == .serviceUnavailable)
+        #expect(String(decoding: response.body, as: UTF8.self) == "draining\n")
+        #expect(try fixture.response("GET /").status == .ok)
+    }
+
     @Test(arguments: ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
     func `other methods are not allowed`(method: String) throws {
         for path in ["/", "/healthz", "/metrics", "/turn", "/nowhere"] {
