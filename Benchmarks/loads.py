@@ -1,0 +1,92 @@
+"""What `make bench` measures: the servers, the loads, and where they run."""
+
+PORT, USER, PASSWORD = 3478, "bench", "bench"
+RELAY_PORTS = (10000, 32000)
+
+
+class Place:
+    """Where server and generator are: on one machine's loopback, or in two namespaces joined by a veth pair."""
+
+    def __init__(self, name, server, generator, namespaces=(None, None), threads=()):
+        self.name, self.server, self.generator = name, server, generator
+        self.server_namespace, self.generator_namespace = namespaces
+        # Kernel threads that receive for the server, which a network card's interrupts would do.
+        self.threads = threads
+
+
+class Variant:
+    """A server under test: how to start it, and where it can be measured."""
+
+    def __init__(self, name, command, needs=None, places=("loopback", "namespaces")):
+        self.name, self.command, self.needs, self.places = name, command, needs, places
+
+
+def floe(*options):
+    def command(tools, place, directory):
+        return [tools.floe, "serve", "--listen", place.server, "--relay-ip", place.server, "--turn-port", str(PORT),
+                "--turns-port", "0", "--dtls-port", "0", "--https-port", "0", "--http-port", "0", "--threads", "1",
+                "--state", f"{directory}/state", "--relay-ports", "%d-%d" % RELAY_PORTS, "--realm", "bench",
+                "--user", f"{USER}:{PASSWORD}", "--user-quota", "100000", "--total-quota", "100000",
+                "--prefix-rate", "100000000", "--allow-peer", f"{place.generator}/32", "--log-level", "warning",
+                *tools.known(options)]
+    return command
+
+
+def coturn(tools, place, directory):
+    return ["turnserver", "-n", f"--listening-ip={place.server}", f"--relay-ip={place.server}",
+            f"--listening-port={PORT}", "--allow-loopback-peers", "--lt-cred-mech", f"--user={USER}:{PASSWORD}",
+            "--realm=bench", "--no-cli", "--no-tls", "--no-dtls", "--no-software-attribute", "--no-rfc5780",
+            "--no-stun-backward-compatibility", "--min-port=%d" % RELAY_PORTS[0], "--max-port=%d" % RELAY_PORTS[1],
+            "-m", "1", "--log-file=stdout", "--simple-log", f"--pidfile={directory}/turnserver.pid",
+            f"--userdb={directory}/turndb"]
+
+
+def minimal(tools, place, directory):
+    return [tools.relay, place.server, str(PORT)]
+
+
+COTURN, MINIMAL = "coturn", "C relay"
+# `needs` is the option that the program must know; `--io` is left out of the command where it is not known.
+VARIANTS = [
+    Variant("Floe, epoll", floe("--io", "epoll")),
+    Variant("Floe, io_uring", floe("--io", "io_uring"), needs="--io"),
+    Variant("Floe, kernel fast path", floe("--fast-path", "s0"), needs="--fast-path", places=("namespaces",)),
+    Variant(COTURN, coturn),
+    Variant(MINIMAL, minimal),
+]
+
+
+class Load:
+    """One load: its name for LOADS=, its title in the tables, and the options of `floe bench`."""
+
+    def __init__(self, place, name, title, *options):
+        self.place, self.name, self.title, self.options = place, f"{place}-{name}", title, list(options)
+
+
+def relayed(place, count, direction, *options):
+    title = f"172 B, {count} allocation{'s' if count > 1 else ''}, {direction.replace('-', ' ')}"
+    return Load(place, f"{count}-{direction}", title, "--clients", str(count), "--direction", direction, *options)
+
+
+def burst(place, direction):
+    return Load(place, f"burst-{direction}", f"1200 B, bursts of 10, 100 allocations, {direction.replace('-', ' ')}",
+                "--size", "1200", "--burst", "10", "--merge", "--window", "2048", "--direction", direction)
+
+
+LOADS = [
+    *(relayed("loopback", count, direction) for count in (1, 10, 100) for direction in ("to-peers", "to-clients")),
+    *(relayed("loopback", count, "to-clients") for count in (1000, 5000)),
+    burst("loopback", "to-peers"),
+    burst("loopback", "to-clients"),
+    Load("loopback", "bindings", "Binding requests", "--load", "bindings", "--window", "256"),
+    Load("loopback", "allocations", "Allocate with its challenge, 5000 allocations", "--load", "allocations",
+         "--clients", "5000"),
+    relayed("namespaces", 10, "to-peers", "--window", "1024"),
+    relayed("namespaces", 100, "to-clients", "--window", "1024"),
+    relayed("namespaces", 1000, "to-peers", "--window", "1024"),
+    relayed("namespaces", 1000, "to-clients", "--window", "1024"),
+    burst("namespaces", "to-peers"),
+    burst("namespaces", "to-clients"),
+    Load("namespaces", "paced", "172 B, 1000 allocations, both ways, 80000 packets a second", "--clients", "1000",
+         "--direction", "both", "--rate", "80000"),
+]
