@@ -3,6 +3,9 @@
 SWIFT ?= swift
 ARGS ?=
 FUZZ_SECONDS ?= 8
+ROUNDS ?= 5
+LOADS ?=
+DURATION ?= 3600
 # Network namespaces need root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) /usr/bin/python3
 
@@ -11,9 +14,8 @@ TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn haproxy nftables conntrack ip
 	python3-aioice libnice10
 RELEASE := -c release --static-swift-stdlib
 
-.PHONY: help run build test lint documentation unit model-long allocations thread-sanitizer fuzz fuzz-long turn-clients nat \
-	server flood \
-	calls screenshots conformance conform-coturn clean build-packages test-packages
+.PHONY: help run build test lint documentation unit model-long allocations instructions thread-sanitizer fuzz fuzz-long \
+	turn-clients nat server flood bench soak overload calls screenshots conformance conform-coturn clean build-packages test-packages
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -44,6 +46,11 @@ allocations: build-packages ## count allocations per operation in release, and c
 	$(SWIFT) build $(RELEASE) --product AllocationTests
 	.build/release/AllocationTests
 
+instructions: build-packages ## count instructions per packet and request with valgrind, and compare with their budgets
+	@Scripts/install-packages valgrind binutils
+	$(SWIFT) build $(RELEASE) --product AllocationTests
+	Scripts/count-instructions
+
 thread-sanitizer: build-packages ## the tests of threads, sockets and services under the thread sanitizer
 	$(SWIFT) test --sanitize=thread --scratch-path .build/thread-sanitizer \
 		--filter 'LoopbackTests|RelayTests|WebServiceTests'
@@ -68,6 +75,16 @@ server: build ## black-box tests of the built server, as root
 
 flood: build ## ten million datagrams from forged sources, as root (two minutes)
 	$(AS_ROOT) Interop/test_flood.py --count 10000000
+
+bench: build test-packages ## measure beside coturn and a C relay, as root; writes Documentation/Benchmarks.md (ROUNDS=5 LOADS=...)
+	@Scripts/install-packages gcc libc6-dev
+	$(AS_ROOT) Benchmarks/run --rounds $(ROUNDS) --loads "$(LOADS)"
+
+soak: build ## 5000 allocations come and go at 80 % of capacity for an hour, as root (DURATION=seconds)
+	$(AS_ROOT) Interop/test_soak.py --seconds $(DURATION)
+
+overload: build ## three times what the server can relay, as root (a minute)
+	$(AS_ROOT) Interop/test_overload.py
 
 calls: build ## browsers behind kernel NATs call each other through the built server, as root
 	$(AS_ROOT) Interop/test_calls.py

@@ -214,6 +214,7 @@ let testing: [Target] = [
     tests("BenchTests", ["Bench", "Instruments", "EventLoop", "Bytes", "NetTypes", "TestSupport"]),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
     tests("FuzzTests", ["FuzzTargets"]),
+    tests("BenchTests", ["Bench", "NetTypes", "Bytes"]),
     tests(
         "RelayTests",
         [

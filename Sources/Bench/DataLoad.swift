@@ -159,8 +159,10 @@ struct DataLoad: ~Copyable {
     }
 
     /// Counts a packet that came to a client, or to a peer without one.
-    private mutating func take(_ header: TestPayload.Header?, for client: Int?, at now: Instant) {
-        guard let header, header.flow < plan.clients, client == nil || client == Int(header.flow) else {
+    private mutating func take(_ reading: TestPayload.Reading, for client: Int?, at now: Instant) {
+        if case .foreign = reading { return }
+        guard case .whole(let header) = reading, header.flow < plan.clients, client == nil || client == Int(header.flow)
+        else {
             corrupt &+= 1
             return
         }

@@ -43,15 +43,18 @@ public struct FlatTable<Key: FlatKey, Value>: ~Copyable {
     @usableFromInline var mask: Int
     @usableFromInline let seed: UInt64
 
+    @usableFromInline var keyCount = 0
+
     /// How many keys the table has.
-    public private(set) var count = 0
+    @inlinable
+    public var count: Int { keyCount }
 
     /// Makes a table with room for `capacity` keys before it must grow.
     ///
     /// `seed` should be random and secret where a peer chooses the keys.
     public init(capacity: Int = 16, seed: UInt64) {
         var size = 16
-        while size < capacity * 2 { size *= 2 }
+        while size * 2 < capacity * 3 { size *= 2 }
         entries = Array(repeating: nil, count: size)
         mask = size - 1
         self.seed = seed
@@ -83,6 +86,7 @@ public struct FlatTable<Key: FlatKey, Value>: ~Copyable {
     }
 
     /// Sets the value of `key`; returns the one it had.
+    @inlinable
     @discardableResult
     public mutating func insert(_ value: Value, for key: Key) -> Value? {
         if let index = index(of: key) {
@@ -90,17 +94,19 @@ public struct FlatTable<Key: FlatKey, Value>: ~Copyable {
             entries[index] = Entry(key: key, value: value)
             return old
         }
-        if (count + 1) * 2 > entries.count { grow() }
+        // At most two thirds full: a key that is there is found in two steps, one that is not in five, on average.
+        if (count + 1) * 3 > entries.count * 2 { grow() }
         place(Entry(key: key, value: value))
-        count += 1
+        keyCount += 1
         return nil
     }
 
     /// Removes `key`; returns its value.
+    @inlinable
     @discardableResult
     public mutating func remove(_ key: Key) -> Value? {
         guard var hole = index(of: key), let removed = entries[hole] else { return nil }
-        count -= 1
+        keyCount -= 1
         // Entries that follow are shifted back, so that no tombstone makes later look-ups longer.
         var index = (hole + 1) & mask
         while let entry = entries[index] {
@@ -116,13 +122,15 @@ public struct FlatTable<Key: FlatKey, Value>: ~Copyable {
     }
 
     /// Calls `body` with every key and value, in no order.
+    @inlinable
     public func forEach(_ body: (Key, Value) -> Void) {
         for entry in entries {
             if let entry { body(entry.key, entry.value) }
         }
     }
 
-    private mutating func grow() {
+    @inlinable
+    mutating func grow() {
         let old = entries
         entries = Array(repeating: nil, count: old.count * 2)
         mask = entries.count - 1
@@ -131,7 +139,8 @@ public struct FlatTable<Key: FlatKey, Value>: ~Copyable {
         }
     }
 
-    private mutating func place(_ entry: Entry) {
+    @inlinable
+    mutating func place(_ entry: Entry) {
         var index = Int(truncatingIfNeeded: entry.key.flatHash(seed: seed)) & mask
         while entries[index] != nil { index = (index + 1) & mask }
         entries[index] = entry

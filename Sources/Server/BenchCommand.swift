@@ -54,6 +54,17 @@ enum BenchCommand {
                     ),
                     OptionSpecification("label", "TEXT", help: "a name for the result"),
                     OptionSpecification("json", help: "one line of JSON in place of the table"),
+                    OptionSpecification(
+                        "chart",
+                        "FILE",
+                        help: "measure nothing: draw the lines of JSON in a file as SVG"
+                    ),
+                    OptionSpecification(
+                        "chart-of",
+                        "WHAT",
+                        standard: "processor",
+                        help: "what to draw: processor, latency, memory or rate"
+                    ),
                 ]
             ),
             InstrumentOptions.certificate,
@@ -70,6 +81,7 @@ enum BenchCommand {
     )
 
     static func run(_ arguments: ParsedArguments) throws(UsageError) -> Int32 {
+        if let path = arguments.text("chart") { return try draw(path, arguments) }
         let plan = try plan(arguments)
         let reporter = ProgressLine()
         let result: BenchResult
@@ -83,6 +95,20 @@ enum BenchCommand {
         reporter.clear()
         Console.print(arguments.has("json") ? result.json + "\n" : InstrumentOptions.table(result.rows))
         return result.received > 0 && result.corrupt == 0 ? 0 : 1
+    }
+
+    /// Draws what earlier measurements have found.
+    private static func draw(_ path: String, _ arguments: ParsedArguments) throws(UsageError) -> Int32 {
+        let quantity = try choice(arguments, "chart-of", BenchChart.Quantity.self) ?? .processor
+        guard let bytes = try PrivateFile.read(path, limit: 64 << 20) else {
+            throw UsageError("There is no file '\(path)'.")
+        }
+        do throws(BenchError) {
+            Console.print(try BenchChart(lines: String(decoding: bytes, as: UTF8.self), of: quantity).svg)
+            return 0
+        } catch {
+            throw UsageError("'\(path)' cannot be drawn: \(error).")
+        }
     }
 
     private static func plan(_ arguments: ParsedArguments) throws(UsageError) -> BenchPlan {

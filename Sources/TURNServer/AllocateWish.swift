@@ -34,7 +34,7 @@ struct AllocateWish {
     /// Goes through the checks in the order of the text.
     init(
         _ request: borrowing STUNMessageView,
-        _ configuration: TURNServerConfiguration,
+        _ configuration: borrowing TURNServerConfiguration,
         _ shared: TURNServerShared,
         client: ClientTuple
     ) throws(Refusal) {
@@ -86,7 +86,7 @@ struct AllocateWish {
     /// Departure: not for relayed TCP addresses, whose connections end with the control connection (RFC 6062 §5.1).
     private static func wantsTicket(
         _ request: borrowing STUNMessageView,
-        _ configuration: TURNServerConfiguration,
+        _ configuration: borrowing TURNServerConfiguration,
         _ transport: RelayedTransport
     ) throws(Refusal) -> Bool {
         guard let ticket = request.value(.mobilityTicket) else { return false }
@@ -97,7 +97,7 @@ struct AllocateWish {
 
     private static func family(
         _ requested: UInt8?,
-        _ configuration: TURNServerConfiguration,
+        _ configuration: borrowing TURNServerConfiguration,
         _ shared: TURNServerShared,
         _ client: ClientTuple
     ) throws(Refusal) -> AddressFamily {

@@ -30,7 +30,7 @@ struct Allocation {
 
     /// When the first of its relayed addresses expires; `nil` while it waits for its sockets.
     var deadline: Instant? {
-        relays.isOpening ? nil : relays.allOpen.map(\.expires).min()
+        relays.isOpening ? nil : relays.earliestExpiry
     }
 
     func summary(at now: Instant) -> AllocationSummary {
@@ -106,7 +106,23 @@ struct RelayPair {
     }
 
     var isOpening: Bool { ipv4.isOpening || ipv6.isOpening }
-    var allOpen: [OpenRelay] { [ipv4.open, ipv6.open].compactMap(\.self) }
+    /// The first that is open, IPv4 before IPv6.
+    var firstOpen: OpenRelay? { ipv4.open ?? ipv6.open }
+
+    /// When the first of those that are open expires.
+    var earliestExpiry: Instant? {
+        guard let one = ipv4.open, let other = ipv6.open else { return firstOpen?.expires }
+        return min(one.expires, other.expires)
+    }
+
+    /// The open ones as peers see them, IPv4 first.
+    var externals: [SocketAddress] {
+        switch (ipv4.open, ipv6.open) {
+        case (let one?, let other?): [one.external, other.external]
+        case (let one?, nil), (nil, let one?): [one.external]
+        case (nil, nil): []
+        }
+    }
 }
 
 extension RelayID {

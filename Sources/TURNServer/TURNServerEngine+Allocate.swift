@@ -172,7 +172,7 @@ extension TURNServerEngine {
     private mutating func complete(_ handle: SlotHandle, at now: Instant) {
         guard let relays = allocations.read(handle, { $0.relays }), !relays.isOpening, let pending = pending[handle]
         else { return }
-        guard let first = relays.allOpen.first else {
+        guard let first = relays.firstOpen else {
             end(handle, .revoked, at: now)
             fail(pending.responder, .insufficientCapacity)
             return
@@ -185,7 +185,7 @@ extension TURNServerEngine {
         }
         _ = allocations.update(handle) { allocation in
             allocation.reservationToken = token
-            allocation.relayed = relays.allOpen.map(\.external)
+            allocation.relayed = relays.externals
         }
         self.pending[handle] = nil
         if pending.wantsTicket { giveTicket(to: handle) }
@@ -200,7 +200,7 @@ extension TURNServerEngine {
     /// Writes the success response, also when the request comes again (turn 94).
     private mutating func confirm(_ handle: SlotHandle, _ responder: Responder, at now: Instant) {
         guard let (relays, token) = allocations.read(handle, { ($0.relays, $0.reservationToken) }) else { return }
-        let expires = relays.allOpen.map(\.expires).min() ?? now
+        let expires = relays.earliestExpiry ?? now
         let ticket = mobile[handle]?.ticket
         succeed(responder) { builder, output in
             for family in AddressFamily.allCases {

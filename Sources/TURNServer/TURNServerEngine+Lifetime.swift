@@ -99,7 +99,7 @@ extension TURNServerEngine {
 
     /// Ends an allocation that has no relayed address left; otherwise sets its timer.
     private mutating func settle(_ handle: SlotHandle, _ reason: AllocationEnd, at now: Instant) {
-        let isOver = allocations.read(handle) { $0.relays.allOpen.isEmpty } ?? true
+        let isOver = allocations.read(handle) { $0.relays.firstOpen == nil } ?? true
         if isOver { end(handle, reason, at: now) } else { setTimer(of: handle) }
     }
 

@@ -186,7 +186,8 @@ struct OptionSetter {
         var kernelAddress = floe_address(address)
         // The C functions use the pointer during the call only.
         var result = unsafe floe_bind(descriptor, family, &kernelAddress)
-        if result >= 0 { result = unsafe floe_local_address(descriptor, &kernelAddress) }
+        // A port that was asked for is the one that it got.
+        if result >= 0, address.port == 0 { result = unsafe floe_local_address(descriptor, &kernelAddress) }
         guard result >= 0 else { throw SocketError(.listen(transport), at: address, number: -result) }
         return SocketAddress(address.ip, port: kernelAddress.port, scope: address.scope)
     }

@@ -22,8 +22,16 @@ struct SetupError: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
+/// How often an operation is done when its instructions are counted from outside, in place of blocks from inside.
+private let requestedOperations: Int? =
+    CommandLine.arguments.count == 4 && CommandLine.arguments[1] == "--do" ? Int(CommandLine.arguments[2]) : nil
+
 /// Runs `body` until buffers have grown, then counts the blocks that it takes per operation.
 func blocksPerOperation(_ operations: Int = 2000, _ body: (Int) throws -> Void) rethrows -> Double {
+    if let requestedOperations {
+        for index in 0..<requestedOperations { try body(index) }
+        return 0
+    }
     for index in 0..<operations { try body(index) }
     let before = floe_allocation_count()
     for index in 0..<operations { try body(operations + index) }
@@ -36,6 +44,7 @@ struct AllocationTests {
         let scenarios =
             engineScenarios + iceScenarios + sessionScenarios + cryptoScenarios + secureScenarios + containerScenarios
             + driverScenarios
+        if requestedOperations != nil { return try perform(CommandLine.arguments[3], in: scenarios) }
         try checkCounter()
         var failures = 0
         print("| operation | blocks | budget |\n|---|---|---|")
@@ -53,6 +62,14 @@ struct AllocationTests {
         }
         print("\(scenarios.count - failures) passed, \(failures) failed")
         if failures > 0 { exit(1) }
+    }
+
+    /// Does one thing as often as `--do COUNT NAME` says, for Scripts/count-instructions.
+    private static func perform(_ name: String, in scenarios: [Scenario]) throws {
+        guard let scenario = scenarios.first(where: { $0.name == name }) else {
+            throw SetupError("There is no scenario '\(name)'.")
+        }
+        _ = try scenario.measure()
     }
 
     private static func rounded(_ value: Double) -> String {
