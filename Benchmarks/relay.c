@@ -64,7 +64,6 @@ static void require(int good, const char *what) {
 }
 
 static uint16_t read16(const unsigned char *bytes) { return (uint16_t)(bytes[0] << 8 | bytes[1]); }
-
 static void write16(unsigned char *bytes, unsigned value) {
     bytes[0] = (unsigned char)(value >> 8);
     bytes[1] = (unsigned char)value;
@@ -285,10 +284,8 @@ static void receive(uint32_t token) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3 || inet_pton(AF_INET, argv[1], &local) != 1 || atoi(argv[2]) <= 0) {
-        fprintf(stderr, "usage: relay IPV4-ADDRESS PORT\n");
-        return 2;
-    }
+    if (argc != 3 || inet_pton(AF_INET, argv[1], &local) != 1 || atoi(argv[2]) <= 0)
+        return fprintf(stderr, "usage: relay IPV4-ADDRESS PORT\n"), 2;
     struct sockaddr_in name;
     poller = epoll_create1(EPOLL_CLOEXEC);
     listener = open_socket((uint16_t)atoi(argv[2]), 4 << 20, 0, &name);
