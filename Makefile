@@ -3,7 +3,7 @@
 SWIFT ?= swift
 ARGS ?=
 FUZZ_SECONDS ?= 8
-ROUNDS ?= 5
+ROUNDS ?= 4
 LOADS ?=
 DURATION ?= 3600
 # Network namespaces need root.
@@ -76,7 +76,7 @@ server: build ## black-box tests of the built server, as root
 flood: build ## ten million datagrams from forged sources, as root (two minutes)
 	$(AS_ROOT) Interop/test_flood.py --count 10000000
 
-bench: build test-packages ## measure beside coturn and a C relay, as root; writes Documentation/Benchmarks.md (ROUNDS=5 LOADS=...)
+bench: build test-packages ## measure beside coturn and a C relay, as root; writes Documentation/Benchmarks.md (ROUNDS=4 LOADS=...)
 	@Scripts/install-packages gcc libc6-dev
 	$(AS_ROOT) Benchmarks/run --rounds $(ROUNDS) --loads "$(LOADS)"
 
