@@ -60,7 +60,8 @@ def soak(world):
                          "--seconds", 4)["operationsPerSecond"]
     rate = int(capacity * SHARE)
     print(f"     capacity {capacity:.0f} packets a second, offered {rate}", flush=True)
-    account, end = Account(world), time.monotonic() + SECONDS
+    account = Account(world)
+    end = time.monotonic() + SECONDS
     turn = max(10, min(60, SECONDS // 6))
     workers = [Relaying(world, rate // 2, turn, end), Relaying(world, rate // 2, turn * 3 // 4, end),
                Passing(world, end)]
