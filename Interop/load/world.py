@@ -53,7 +53,7 @@ def result(process):
 class World:
     """The server and the namespace of its clients.
 
-    A `slow` server shares its processor with something more important, which leaves it a sixth: a generator can then
+    A `slow` server shares its processor with something more important, which leaves it a twentieth: a generator can then
     offer many times what it relays.
     """
 
@@ -76,7 +76,7 @@ class World:
         if self.slow:
             self.busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
             os.sched_setaffinity(self.busy.pid, {first})
-            os.setpriority(os.PRIO_PROCESS, self.busy.pid, -7)
+            os.setpriority(os.PRIO_PROCESS, self.busy.pid, -13)
         return self
 
     def __exit__(self, *_):
