@@ -2,6 +2,8 @@
 #include "floe_datagram.h"
 
 #include "kernel_address.h"
+#include "message.h"
+#include "ring_queue.h"
 
 #include <errno.h>
 #include <linux/errqueue.h>
@@ -9,9 +11,6 @@
 #include <stdlib.h>
 
 _Static_assert(sizeof(floe_address) == 24, "three words for Swift");
-
-/// Room for one packet information, one traffic class and one hop limit, of either family, and the size of segments.
-enum { CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)) + 4 * CMSG_SPACE(sizeof(int)) };
 
 /// What every kernel cuts from one message (UDP_MAX_SEGMENTS before Linux 6.9, and 128 since), and the longest UDP payload.
 enum { SEGMENTS = 64, SEGMENTED_BYTES = 65000 };
@@ -26,7 +25,7 @@ typedef struct refusal {
 
 typedef union control {
     struct cmsghdr header;
-    char bytes[CONTROL_BYTES];
+    char bytes[MESSAGE_CONTROL_BYTES];
 } control;
 
 struct floe_receiver {
@@ -47,6 +46,12 @@ struct floe_sender {
     struct iovec *vectors;
     kernel_address *destinations;
     control *controls;
+    /// With a ring: which position of the order each header begins at, and what became of it.
+    ring_queue *ring;
+    int queued;
+    uint16_t *firsts;
+    uint16_t *failed;
+    int *results;
 };
 
 /// Undoes what the kernel has written into a header.
@@ -90,7 +95,7 @@ void floe_receiver_destroy(struct floe_receiver *receiver) {
     free(receiver);
 }
 
-static void read_controls(struct msghdr *message, floe_datagram *out) {
+void message_read_controls(struct msghdr *message, floe_datagram *out) {
     for (struct cmsghdr *item = CMSG_FIRSTHDR(message); item; item = CMSG_NXTHDR(message, item)) {
         if (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_PKTINFO) {
             struct in_pktinfo information;
@@ -137,14 +142,14 @@ int floe_receive(struct floe_receiver *receiver, int descriptor, int first, int 
         if (message->msg_namelen >= sizeof(struct sockaddr_in)) from_kernel(&receiver->sources[first + i].any, &out->source);
         out->length = headers[i].msg_len;
         out->is_truncated = (message->msg_flags & MSG_TRUNC) != 0;
-        if (message->msg_controllen > 0) read_controls(message, out);
+        if (message->msg_controllen > 0) message_read_controls(message, out);
         // Only headers that were used need it: a batch of one costs as much as one.
         prepare(message);
     }
     return received;
 }
 
-struct floe_sender *floe_sender_create(int count) {
+struct floe_sender *floe_sender_create(int count, int uses_ring) {
     struct floe_sender *sender = calloc(1, sizeof *sender);
     if (!sender) return NULL;
     sender->count = count;
@@ -153,15 +158,30 @@ struct floe_sender *floe_sender_create(int count) {
     sender->destinations = calloc((size_t)count, sizeof *sender->destinations);
     sender->controls = calloc((size_t)count, sizeof *sender->controls);
     sender->segments = calloc((size_t)count, sizeof *sender->segments);
-    if (!sender->headers || !sender->vectors || !sender->destinations || !sender->controls || !sender->segments) {
-        floe_sender_destroy(sender);
-        return NULL;
+    int has_memory =
+        sender->headers && sender->vectors && sender->destinations && sender->controls && sender->segments;
+    if (uses_ring) {
+        sender->firsts = calloc((size_t)count, sizeof *sender->firsts);
+        sender->failed = calloc((size_t)count, sizeof *sender->failed);
+        sender->results = calloc((size_t)count, sizeof *sender->results);
+        sender->ring = calloc(1, sizeof *sender->ring);
+        has_memory = has_memory && sender->firsts && sender->failed && sender->results && sender->ring;
+        unsigned entries = 1;
+        while (entries < (unsigned)count) entries *= 2;
+        if (sender->ring && ring_queue_open(sender->ring, entries, 2 * entries, 0) < 0) has_memory = 0;
     }
-    return sender;
+    if (has_memory) return sender;
+    floe_sender_destroy(sender);
+    return NULL;
 }
 
 void floe_sender_destroy(struct floe_sender *sender) {
     if (!sender) return;
+    if (sender->ring) ring_queue_close(sender->ring);
+    free(sender->ring);
+    free(sender->firsts);
+    free(sender->failed);
+    free(sender->results);
     free(sender->headers);
     free(sender->vectors);
     free(sender->destinations);
@@ -241,6 +261,37 @@ static int segment_count(
     return segments > 1 && is_refused(sender, first) ? 1 : segments;
 }
 
+/// Writes header `index` for the datagrams from `order[0]` on that leave as one message, with vectors from `vector` on;
+/// returns how many they are, 0 if the socket cannot reach their receiver.
+static int prepare_message(
+    struct floe_sender *sender, int index, int vector, const floe_outgoing *queue, const uint16_t *order, int count,
+    const uint8_t *copies, const uint8_t *packets) {
+    const floe_outgoing *datagram = &queue[order[0]];
+    struct msghdr *message = &sender->headers[index].msg_hdr;
+    memset(message, 0, sizeof *message);
+    message->msg_namelen = to_kernel(&datagram->destination, datagram->socket_family, &sender->destinations[index]);
+    if (message->msg_namelen == 0) return 0;
+    message->msg_name = &sender->destinations[index];
+    int segments = segment_count(sender, queue, order, count);
+    for (int i = 0; i < segments; i++) {
+        const floe_outgoing *part = &queue[order[i]];
+        sender->vectors[vector + i].iov_base = (void *)((part->is_reference ? packets : copies) + part->offset);
+        sender->vectors[vector + i].iov_len = part->length;
+    }
+    message->msg_iov = &sender->vectors[vector];
+    message->msg_iovlen = (size_t)segments;
+    size_t controls = write_controls(datagram, &sender->controls[index]);
+    if (segments > 1) {
+        uint16_t length = (uint16_t)datagram->length;
+        void *place = append_control(&sender->controls[index], &controls, IPPROTO_UDP, UDP_SEGMENT, sizeof length);
+        memcpy(place, &length, sizeof length);
+    }
+    message->msg_controllen = controls;
+    if (controls > 0) message->msg_control = &sender->controls[index];
+    sender->segments[index] = (uint16_t)segments;
+    return segments;
+}
+
 int floe_send(
     struct floe_sender *sender, const floe_outgoing *queue, const uint16_t *order, int count, const uint8_t *copies,
     const uint8_t *packets) {
@@ -248,32 +299,8 @@ int floe_send(
     if (count > sender->count) count = sender->count;
     int messages = 0;
     for (int next = 0; next < count; messages++) {
-        const floe_outgoing *datagram = &queue[order[next]];
-        struct msghdr *message = &sender->headers[messages].msg_hdr;
-        memset(message, 0, sizeof *message);
-        message->msg_namelen =
-            to_kernel(&datagram->destination, datagram->socket_family, &sender->destinations[messages]);
-        if (message->msg_namelen == 0) break;
-        message->msg_name = &sender->destinations[messages];
-        int segments = segment_count(sender, queue, order + next, count - next);
-        for (int i = 0; i < segments; i++) {
-            const floe_outgoing *part = &queue[order[next + i]];
-            struct iovec *vector = &sender->vectors[next + i];
-            vector->iov_base = (void *)((part->is_reference ? packets : copies) + part->offset);
-            vector->iov_len = part->length;
-        }
-        message->msg_iov = &sender->vectors[next];
-        message->msg_iovlen = (size_t)segments;
-        size_t controls = write_controls(datagram, &sender->controls[messages]);
-        if (segments > 1) {
-            uint16_t length = (uint16_t)datagram->length;
-            void *place = append_control(
-                &sender->controls[messages], &controls, IPPROTO_UDP, UDP_SEGMENT, sizeof length);
-            memcpy(place, &length, sizeof length);
-        }
-        message->msg_controllen = controls;
-        if (controls > 0) message->msg_control = &sender->controls[messages];
-        sender->segments[messages] = (uint16_t)segments;
+        int segments = prepare_message(sender, messages, next, queue, order + next, count - next, copies, packets);
+        if (segments == 0) break;
         next += segments;
     }
     if (messages == 0) return -EAFNOSUPPORT;
@@ -296,6 +323,70 @@ int floe_send(
     int taken = 0;
     for (int i = 0; i < sent; i++) taken += sender->segments[i];
     return taken;
+}
+
+void floe_sender_begin(
+    struct floe_sender *sender, const floe_outgoing *queue, const uint16_t *order, int first, int count,
+    const uint8_t *copies, const uint8_t *packets) {
+    for (int end = first + count; first < end && sender->queued < sender->count;) {
+        int index = sender->queued;
+        int segments = prepare_message(sender, index, first, queue, order + first, end - first, copies, packets);
+        struct io_uring_sqe *entry = segments > 0 ? ring_queue_next(sender->ring) : NULL;
+        // What is never submitted fails, and is then sent the other way, which knows all errors.
+        sender->results[index] = -ECANCELED;
+        sender->segments[index] = (uint16_t)(segments > 0 ? segments : 1);
+        sender->firsts[index] = (uint16_t)first;
+        if (entry) {
+            entry->opcode = IORING_OP_SENDMSG;
+            entry->fd = queue[order[first]].descriptor;
+            entry->addr = (uint64_t)(uintptr_t)&sender->headers[index].msg_hdr;
+            entry->len = 1;
+            // So it ends within the call that submits it: the kernel has taken it or refused it.
+            entry->msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+            entry->user_data = (uint64_t)index;
+        }
+        sender->queued++;
+        first += sender->segments[index];
+    }
+}
+
+int floe_sender_finish(struct floe_sender *sender, uint64_t *datagrams, uint64_t *bytes) {
+    ring_queue *ring = sender->ring;
+    unsigned start = atomic_load_explicit(ring->submission_head, memory_order_acquire);
+    unsigned waiting = ring->tail - start, completed = 0;
+    for (int refused = 0; completed < waiting;) {
+        int result = ring_queue_enter(ring, waiting - completed, IORING_ENTER_GETEVENTS, NULL, 0);
+        for (const struct io_uring_cqe *end; (end = ring_queue_peek(ring)); ring_queue_pop(ring)) {
+            if (end->user_data < (uint64_t)sender->queued) sender->results[end->user_data] = end->res;
+            completed++;
+        }
+        if (result < 0 && result != -EINTR && ++refused == 8) {
+            // What the kernel has not taken, it must not find later, when its headers are used for others.
+            unsigned submitted = atomic_load_explicit(ring->submission_head, memory_order_acquire) - start;
+            ring_queue_discard(ring);
+            waiting = submitted;
+        }
+    }
+    int failures = 0;
+    for (int i = 0; i < sender->queued; i++) {
+        if (sender->results[i] >= 0) {
+            *datagrams += sender->segments[i];
+            *bytes += (uint64_t)sender->results[i];
+            continue;
+        }
+        sender->results[failures] = sender->results[i];
+        sender->firsts[failures] = sender->firsts[i];
+        sender->failed[failures] = sender->segments[i];
+        failures++;
+    }
+    sender->queued = 0;
+    return failures;
+}
+
+int floe_sender_failure(const struct floe_sender *sender, int index, int *first, int *count) {
+    *first = sender->firsts[index];
+    *count = sender->failed[index];
+    return sender->results[index];
 }
 
 int floe_receive_icmp_error(int descriptor, floe_icmp_error *error) {

@@ -54,6 +54,9 @@ public struct PollEvents: ~Copyable {
 
     deinit { unsafe storage.deallocate() }
 
+    /// Forgets the events.
+    public mutating func removeAll() { count = 0 }
+
     /// The events' positions.
     public var indices: Range<Int> { 0..<count }
 
@@ -78,6 +81,9 @@ public struct Poller: ~Copyable {
     public init() throws(SystemError) {
         descriptor = try Descriptor(floe_poll_create(), "create an event poller")
     }
+
+    /// The poller's own descriptor, readable while an event waits: something else can watch the poller.
+    public var number: Int32 { descriptor.number }
 
     /// Begins to watch a descriptor; its events carry `token`.
     ///

@@ -64,6 +64,7 @@ public final class RelayService: Sendable {
                     logger: logger
                 )
                 try shard.open()
+                if mailboxes.isEmpty { Self.report(shard.backEnd, shard.ringRefusal, logger) }
                 shards.append(ShardBox(shard))
                 mailboxes.append(mailbox)
                 reports.append(report)
@@ -80,6 +81,14 @@ public final class RelayService: Sendable {
         self.mailboxes = mailboxes
         self.reports = reports
         self.threads = threads
+    }
+
+    private static func report(_ backEnd: DatagramBackEnd, _ refusal: SystemError?, _ logger: Logger) {
+        guard let refusal else { return logger.info("Relaying datagrams.", ["io": .text(backEnd.rawValue)]) }
+        logger.info(
+            "Relaying datagrams without io_uring, which costs more processor time.",
+            ["io": .text(backEnd.rawValue), "reason": .text("\(refusal)")]
+        )
     }
 
     /// What all shards have done, at most half a second old.

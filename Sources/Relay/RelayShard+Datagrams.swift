@@ -9,8 +9,12 @@ import Transport
 extension RelayShard {
     mutating func receiveFromClients(_ listener: SlotHandle, at now: Instant) {
         guard let name = udpListeners.read(listener, { $0.handle }) else { return }
+        receiveFromClients(receive(from: name), at: name, now)
+    }
+
+    mutating func receiveFromClients(_ datagrams: Range<Int>, at name: UDPSocketHandle, _ now: Instant) {
         let speaksDTLS = associations.context != nil
-        for index in receive(from: name) {
+        for index in datagrams {
             guard !packets.isTruncated(index) else {
                 drops.count(.oversizedDatagram)
                 continue
@@ -36,9 +40,13 @@ extension RelayShard {
 
     mutating func receiveFromPeers(_ relay: SlotHandle, at now: Instant) {
         guard let (name, id) = relays.read(relay, { ($0.socket.handle, $0.id) }) else { return }
-        let limits = streamLimits
         // Each gets a header in front of it, for which merged ones leave no room.
-        for index in receive(from: name, separately: true) {
+        receiveFromPeers(receive(from: name, separately: true), of: id, at: now)
+    }
+
+    mutating func receiveFromPeers(_ datagrams: Range<Int>, of id: RelayID, at now: Instant) {
+        let limits = streamLimits
+        for index in datagrams {
             guard !packets.isTruncated(index) else {
                 drops.count(.oversizedDatagram)
                 continue
@@ -60,15 +68,22 @@ extension RelayShard {
     }
 
     /// Tells clients what ICMP says about their datagrams; a few in one turn, the rest in the next.
-    mutating func receiveErrors(_ relay: SlotHandle, at now: Instant) {
-        guard let (name, id) = relays.read(relay, { ($0.socket.handle, $0.id) }) else { return }
-        for _ in 0..<16 {
-            guard let error = name.nextICMPError() else { break }
+    ///
+    /// Returns whether there may be a rest.
+    mutating func receiveErrors(_ relay: SlotHandle, at now: Instant) -> Bool {
+        guard let (name, id) = relays.read(relay, { ($0.socket.handle, $0.id) }) else { return false }
+        var hasMore = true
+        for _ in 0..<16 where hasMore {
+            guard let error = name.nextICMPError() else {
+                hasMore = false
+                continue
+            }
             guard error.isICMP else { continue }
             let report = ICMPReport(type: error.type, code: error.code, errorData: error.mtu)
             engine.receiveICMP(report, relay: id, destination: error.destination, at: now)
         }
         drainEngine(at: now)
+        return hasMore
     }
 
     // These two take the shard's parts one by one: a span of one part would otherwise bar access to all others.
@@ -192,7 +207,7 @@ extension RelayShard {
     /// Sends all that waits; the packets of this turn can then be forgotten, unless they are still being worked on.
     mutating func flushDatagrams(keepingPackets: Bool = false) {
         if !sends.isEmpty { sends.flush(referringTo: packets) }
-        if !keepingPackets, packets.count > 0 { packets.removeAll() }
+        if !keepingPackets, packets.count > 0 || packets.usesRing { packets.removeAll() }
     }
 
     /// How to answer a client from the very address and port that it sent to (RFC 8489 §6.3.1.1).

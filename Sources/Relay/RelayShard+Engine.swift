@@ -48,6 +48,7 @@ extension RelayShard {
         case .closeRelay(let token):
             // What is queued for the socket must go before its number goes to another one.
             flushDatagrams(keepingPackets: true)
+            if packets.usesRing { packets.remove(token: Self.token(.relay, SlotHandle(bits: token))) }
             guard let relay = relays.remove(SlotHandle(bits: token)) else {
                 _ = relayListeners.remove(Self.listener(token))
                 return
@@ -119,11 +120,11 @@ extension RelayShard {
         options.receiveBufferBytes = configuration.relayBufferBytes
         do throws(SocketError) {
             let socket = try UDPSocket(boundTo: request.local, options: options)
-            let descriptor = socket.descriptor
+            let name = socket.handle
             guard let handle = relays.insert(RelaySocket(socket: socket, id: request.id)) else {
                 return engine.relayOpenFailed(request.id, addressInUse: false, at: now)
             }
-            guard (try? poller.add(descriptor, token: Self.token(.relay, handle), interest: .read)) != nil else {
+            guard watch(name, token: Self.token(.relay, handle)) else {
                 _ = relays.remove(handle)
                 return engine.relayOpenFailed(request.id, addressInUse: false, at: now)
             }
@@ -132,6 +133,13 @@ extension RelayShard {
             if !error.isAddressInUse { logger.warning("No relay socket.", ["error": .text("\(error)")]) }
             engine.relayOpenFailed(request.id, addressInUse: error.isAddressInUse, at: now)
         }
+    }
+
+    private mutating func watch(_ relay: UDPSocketHandle, token: UInt64) -> Bool {
+        guard packets.usesRing else {
+            return (try? poller.add(relay.descriptor, token: token, interest: .read)) != nil
+        }
+        return packets.watchErrors(of: relay, token: token) && packets.add(relay, token: token)
     }
 
     private mutating func countAllocation(of client: ClientTuple, _ change: Int) {

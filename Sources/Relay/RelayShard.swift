@@ -23,6 +23,8 @@ struct RelayShard: ~Copyable {
         case peer
         case forwarded
         case lobby
+        /// The poller itself, where a ring is waited for instead.
+        case poller
     }
 
     /// What other threads ask of a shard.
@@ -49,6 +51,8 @@ struct RelayShard: ~Copyable {
         let socket: UDPSocket
         let id: RelayID
         var forbidsFragments = false
+        /// Whether ICMP errors wait that the last turn left.
+        var hasErrors = false
     }
 
     let configuration: RelayConfiguration
@@ -79,7 +83,11 @@ struct RelayShard: ~Copyable {
     /// The listeners' names, to find the one that answers a client without touching the pool.
     var udpRoutes: [UDPSocketHandle] = []
     var packets: DatagramReceiveBatch
-    var sends = DatagramSendBatch()
+    var sends: DatagramSendBatch
+    /// Why there is no ring, if one was wanted.
+    let ringRefusal: SystemError?
+    /// What is added to the ring again before the next wait.
+    var rearm = RingRearm()
     /// What a stream has brought, while it is worked on; and a response on its way out.
     var input: [UInt8] = []
     var response: [UInt8] = []
@@ -120,7 +128,10 @@ struct RelayShard: ~Copyable {
         self.logger = logger
         associations = DTLSAssociations(configuration)
         self.poller = poller
-        packets = DatagramReceiveBatch(merging: configuration.mergesDatagrams)
+        var refusal: SystemError?
+        packets = Self.packets(configuration, &refusal)
+        ringRefusal = refusal
+        sends = DatagramSendBatch(usesRing: packets.usesRing)
         var halfOpen = configuration.halfOpen
         halfOpen.time = configuration.firstMessageTime
         lobby = StreamLobby(
@@ -139,10 +150,24 @@ struct RelayShard: ~Copyable {
         input.reserveCapacity(StreamFraming.maximumFrameByteCount + Self.readBytes)
     }
 
+    private static func packets(_ configuration: RelayConfiguration, _ refusal: inout SystemError?) -> DatagramReceiveBatch {
+        let merges = configuration.mergesDatagrams
+        guard configuration.datagramBackEnd != .epoll else { return DatagramReceiveBatch(merging: merges) }
+        do throws(SystemError) {
+            return try DatagramReceiveBatch(ringOf: 2048, merging: merges, gathering: configuration.gatheringTime)
+        } catch {
+            refusal = error
+            return DatagramReceiveBatch(merging: merges)
+        }
+    }
+
     /// Opens the listeners.
     ///
-    /// - Throws: `SocketError` if an address cannot be used, `SystemError` for lack of descriptors.
+    /// - Throws: `SocketError` if an address cannot be used, `SystemError` for lack of descriptors or of an io_uring that
+    ///   the configuration insists on.
     mutating func open() throws {
+        if let ringRefusal, configuration.datagramBackEnd == .ioUring { throw ringRefusal }
+        if packets.usesRing { rearm.receiving.append(Self.token(.poller)) }
         try poller.add(mailbox.descriptor, token: Self.token(.mailbox), interest: .read)
         if engine.shard < forwards.count {
             try poller.add(forwards[engine.shard].descriptor, token: Self.token(.forwarded), interest: .read)
@@ -172,7 +197,9 @@ struct RelayShard: ~Copyable {
         let name = socket.handle
         guard let handle = udpListeners.insert(socket) else { return }
         udpRoutes.append(name)
-        try poller.add(name.descriptor, token: Self.token(.udpListener, handle), interest: .read)
+        let token = Self.token(.udpListener, handle)
+        guard !packets.usesRing else { return rearm.receiving.append(token) }
+        try poller.add(name.descriptor, token: token, interest: .read)
     }
 
     private mutating func openStreamListener(_ listener: RelayConfiguration.Listener) throws {
@@ -200,13 +227,15 @@ struct RelayShard: ~Copyable {
     ///
     /// - Throws: `SystemError` if nothing can be waited for any more.
     mutating func turn(until limit: Instant) throws(SystemError) -> Bool {
-        try poller.wait(until: unreadStreams.isEmpty ? min(limit, nextTimeout) : .zero, into: &events)
+        let isLate = !unreadStreams.isEmpty || !rearm.broken.isEmpty
+        try wait(until: isLate ? .zero : min(limit, nextTimeout))
         let now = MonotonicClock.now()
         if now >= nextReport {
             publish(at: now)
             resumeListeners()
         }
         serveUnreadStreams(at: now)
+        if packets.usesRing { try serveRing(at: now) }
         for index in events.indices { handle(events[index], at: now) }
         if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
         lobby.handleTimeout(at: now)
@@ -237,8 +266,9 @@ struct RelayShard: ~Copyable {
         switch Kind(rawValue: token.kind) {
         case .udpListener: receiveFromClients(token.handle, at: now)
         case .relay:
-            if event.isBroken { receiveErrors(token.handle, at: now) }
+            if event.isBroken { _ = receiveErrors(token.handle, at: now) }
             receiveFromPeers(token.handle, at: now)
+        case .poller: break
         case .stream: serveStream(token.handle, event, at: now)
         case .streamListener: acceptStreams(token.handle, at: now)
         case .mailbox: obey(at: now)
@@ -295,6 +325,7 @@ struct RelayShard: ~Copyable {
             snapshot.kernelDrops.atListeners &+= udpListeners.read(handle) { $0.handle.droppedDatagrams } ?? 0
         }
         snapshot.kernelDrops.atRelays = closedRelaysDrops
+        snapshot.backEnds = [backEnd.rawValue: 1]
         snapshot.acceptedStreams = acceptedStreams
         snapshot.halfOpen = UInt64(lobby.count)
         snapshot.dtls = associations.statistics

@@ -8,6 +8,8 @@ public struct RelaySnapshot: Sendable {
     public internal(set) var engines: [TURNServerStatistics] = []
     /// Whether no allocation is made any more, because the server is to end when those that exist have ended.
     public internal(set) var isDraining = false
+    /// How many shards learn of datagrams by epoll and by io_uring.
+    public internal(set) var backEnds: [String: UInt64] = [:]
     /// Streams that are open now, by transport.
     public internal(set) var streams: [TransportProtocol: UInt64] = [:]
     /// Streams that have not said anything yet.
@@ -29,6 +31,7 @@ public struct RelaySnapshot: Sendable {
     mutating func add(_ other: RelaySnapshot) {
         engines += other.engines
         isDraining = isDraining || other.isDraining
+        backEnds.merge(other.backEnds, uniquingKeysWith: +)
         streams.merge(other.streams, uniquingKeysWith: +)
         halfOpen += other.halfOpen
         kernelDrops.atListeners &+= other.kernelDrops.atListeners
@@ -115,6 +118,13 @@ public struct RelaySnapshot: Sendable {
         func byTransport(_ counts: [TransportProtocol: UInt64]) -> [(String, UInt64)] {
             [TransportProtocol.tcp, .tls].map { ($0.description, counts[$0] ?? 0) }
         }
+        page.add(
+            .gauge,
+            "floe_turn_threads",
+            "Threads that relay, by how they receive datagrams.",
+            label: "io",
+            sorted(backEnds)
+        )
         page.add(.gauge, "floe_turn_streams", "Open client streams.", label: "transport", byTransport(streams))
         page.add(.gauge, "floe_turn_half_open", "Client streams that have not said anything yet.", halfOpen)
         page.add(

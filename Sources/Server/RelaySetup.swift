@@ -66,6 +66,7 @@ enum RelaySetup {
             .map { RelayConfiguration.Listener(.udp, SocketAddress($0, port: options.natDiscoveryPort)) }
         var configuration = RelayConfiguration(server: server, listeners: listeners + datagrams + second)
         configuration.threads = options.threads ?? LoopThread.availableProcessors.count
+        configuration.datagramBackEnd = options.io
         configuration.tls = certificates.relay
         configuration.halfOpen.proxies = options.proxies
         if options.dtlsPort != 0 { configuration.dtls = try dtls(certificates.current) }

@@ -250,6 +250,12 @@ public enum ServeCommand {
                         help: "how long SIGTERM lets allocations that exist live on, while none is made"
                     ),
                     OptionSpecification("threads", "N", standard: "one per core", help: "threads that relay"),
+                    OptionSpecification(
+                        "io",
+                        "KIND",
+                        standard: "auto",
+                        help: "how datagrams are received and sent: auto, epoll or io_uring"
+                    ),
                     OptionSpecification("log-level", "LEVEL", standard: "info", help: "debug, info, warning or error"),
                     OptionSpecification("log-format", "FORMAT", help: "human or json (default: human on a terminal)"),
                     OptionSpecification(

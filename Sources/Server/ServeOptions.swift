@@ -188,6 +188,8 @@ public struct ServeOptions: Sendable {
     public var threads: Int?
     /// How long SIGTERM lets allocations live on while none is made.
     public var drainTime: TimeSpan
+    /// How datagrams are received and sent.
+    public var io: DatagramBackEnd
     /// The least level that is logged.
     public var logLevel: LogLevel
     /// How log lines look, or `nil` to decide by where they go.
@@ -294,6 +296,7 @@ public struct ServeOptions: Sendable {
         metricsFrom = try arguments.values("metrics-from", prefix)
         threads = try arguments.number("threads", in: 1...256)
         drainTime = .seconds(UInt64(try arguments.number("drain-time", in: 0...86_400) ?? 0))
+        io = try choice("io", DatagramBackEnd.self) ?? .automatic
         logLevel = try arguments.value("log-level", "debug, info, warning or error") ?? .info
         logFormat = try choice("log-format", LineFormat.self)
         logAddresses = try choice("log-addresses", AddressPolicy.self) ?? .truncated

@@ -1,5 +1,6 @@
 import CLinux
 public import Diagnostics
+import EventLoop
 import Glibc
 public import NetTypes
 
@@ -13,7 +14,8 @@ public import NetTypes
 /// They are told apart here, so that nobody else need know of it; those that are to be changed in place are moved
 /// apart first.
 ///
-/// This is the border behind which another back end, such as io_uring, may fill the same buffers.
+/// With a ring (`init(ringOf:)`) the kernel fills the buffers by itself, from all sockets that were added to it; see
+/// `DatagramReceiveBatch+Ring.swift`.
 @safe
 public struct DatagramReceiveBatch: ~Copyable {
     /// The free bytes before each payload.
@@ -44,12 +46,20 @@ public struct DatagramReceiveBatch: ~Copyable {
     // bytes, then the room for what is moved apart, all initialized; `messages` has `capacity` elements; the first
     // `count` elements of `places` are initialized, and lie within `memory` with head- and tailroom.
     private let memory: UnsafeMutableBufferPointer<UInt8>
-    private let messages: UnsafeMutableBufferPointer<floe_datagram>
+    let messages: UnsafeMutableBufferPointer<floe_datagram>
     private let places: UnsafeMutableBufferPointer<Place>
-    private let receiver: OpaquePointer
+    /// The kernel's headers, or the ring that needs none: one of the two.
+    private let receiver: OpaquePointer?
+    let ring: OpaquePointer?
     private let stride: Int
+    /// Where the payload begins in a buffer.
+    private let lead: Int
     private let isMerging: Bool
     private var messageCount = 0
+    private var isExhausted = false
+    /// A socket from which nothing more will come before it is added again, until that is told.
+    var stopped: UInt64?
+    var pace = ArrivalPace()
     /// The first free byte behind the buffers.
     private var separateEnd: Int
     /// Tells one filling from the next, so that nobody sends bytes of an earlier one by mistake.
@@ -60,8 +70,23 @@ public struct DatagramReceiveBatch: ~Copyable {
     /// `merging` is for sockets that merge: it makes buffers of 64 KiB, and room to move datagrams apart, `mergedLimit` of
     /// one message; what the kernel merges beyond that is dropped and counted.
     public init(capacity: Int = 64, payloadCapacity: Int = 2048, merging: Bool = false, mergedLimit: Int = 128) {
+        // Without a ring nothing can be refused.
+        do throws(SystemError) {
+            try self.init(capacity, payloadCapacity, merging: merging, mergedLimit: mergedLimit, ringed: false)
+        } catch {
+            fatalError("a batch of datagrams: \(error)")
+        }
+    }
+
+    init(
+        _ capacity: Int,
+        _ payloadCapacity: Int,
+        merging: Bool,
+        mergedLimit: Int = 128,
+        ringed: Bool
+    ) throws(SystemError) {
         precondition(
-            (1...1024).contains(capacity) && (1...65536).contains(payloadCapacity),
+            (1...4096).contains(capacity) && (1...65536).contains(payloadCapacity),
             "sizes of a sensible batch"
         )
         self.capacity = capacity
@@ -69,7 +94,8 @@ public struct DatagramReceiveBatch: ~Copyable {
         separateBytes = 65536 + mergedLimit * (Self.headroom + Self.tailroom + 64)
         self.payloadCapacity = merging ? 65536 : payloadCapacity
         // Not a power of two: else the first lines of all buffers would fight for the same places in the cache.
-        stride = (Self.headroom + self.payloadCapacity + Self.tailroom + 63) / 64 * 64
+        lead = ringed ? Int(FLOE_RING_LEAD) : Self.headroom
+        stride = (lead + self.payloadCapacity + Self.tailroom + 63) / 64 * 64
         separateEnd = capacity * stride
         let separate = merging ? max(2 * separateBytes, capacity * 16 * 1024) : 0
         // Zeroed pages that nobody has touched cost no memory: most buffers of 64 KiB are used for 2 KiB at most.
@@ -82,19 +108,35 @@ public struct DatagramReceiveBatch: ~Copyable {
         unsafe messages = .allocate(capacity: capacity)
         unsafe messages.initialize(repeating: floe_datagram())
         unsafe places = .allocate(capacity: merging ? capacity * mergedLimit : capacity)
-        guard
-            let receiver = unsafe floe_receiver_create(
+        guard ringed else {
+            unsafe ring = nil
+            unsafe receiver = floe_receiver_create(
                 Int32(capacity),
                 memory.baseAddress,
                 stride,
                 Self.headroom,
                 self.payloadCapacity
             )
-        else { fatalError("no memory for a batch of datagrams") }
-        unsafe self.receiver = receiver
+            guard unsafe receiver != nil else { fatalError("no memory for a batch of datagrams") }
+            return
+        }
+        unsafe receiver = nil
+        var opened: OpaquePointer?
+        // The kernel writes into the buffers only within the ring's functions, until the ring is destroyed.
+        let result = unsafe floe_ring_create(
+            &opened,
+            memory.baseAddress,
+            stride,
+            lead + self.payloadCapacity,
+            Int32(capacity),
+            Int32(Self.suppliedAtFirst)
+        )
+        unsafe ring = opened
+        guard result >= 0 else { throw SystemError("use io_uring", number: -result) }
     }
 
     deinit {
+        unsafe floe_ring_destroy(ring)
         unsafe floe_receiver_destroy(receiver)
         unsafe places.deallocate()
         unsafe messages.deallocate()
@@ -102,7 +144,7 @@ public struct DatagramReceiveBatch: ~Copyable {
     }
 
     /// Whether no further datagram fits.
-    public var isFull: Bool { messageCount == capacity }
+    public var isFull: Bool { messageCount == capacity || isExhausted }
 
     /// Receives what waits at a socket, as far as there is room; returns the positions of the new datagrams.
     ///
@@ -112,10 +154,8 @@ public struct DatagramReceiveBatch: ~Copyable {
     public mutating func receive(from socket: UDPSocketHandle, separately: Bool = false) -> Range<Int> {
         let firstPlace = count
         let first = messageCount
-        var room = capacity - first
-        if separately, isMerging {
-            room = unsafe min(room, (memory.count - separateEnd) / separateBytes)
-        }
+        let room = room(separately: separately)
+        precondition(unsafe receiver != nil, "a ring receives by itself")
         var attempts = 2
         while room > 0, attempts > 0 {
             attempts -= 1
@@ -136,15 +176,48 @@ public struct DatagramReceiveBatch: ~Copyable {
             // The pending error of an earlier datagram; reading has cleared it, the datagrams come with the next call.
             errors.count(error)
         }
-        for message in first..<messageCount { take(message, from: socket, separately: separately) }
-        // What has no room to be moved apart waits for an empty batch.
-        if room == 0 { messageCount = capacity }
+        for message in first..<messageCount {
+            take(message, at: message * stride + lead, from: socket, separately: separately)
+        }
         return firstPlace..<count
     }
 
+    /// Takes from the ring what the socket has brought next, as far as there is room.
+    mutating func takeArrivals(from socket: UDPSocketHandle, token: UInt64, separately: Bool) -> Range<Int> {
+        let first = count
+        var event = floe_ring_event()
+        while stopped == nil, room(separately: separately) > 0, unsafe floe_ring_peek(ring, &event) != 0 {
+            guard event.kind == FLOE_RING_RECEIVED, event.token == token, event.has_buffer != 0, event.result >= 0
+            else { break }
+            unsafe floe_ring_pop(ring)
+            if event.has_more == 0 { stopped = token }
+            let message = messageCount
+            messageCount += 1
+            // In bounds: there was room. What makes no sense is a buffer to give back, nothing else.
+            let start = unsafe messages.baseAddress.map { unsafe $0 + message }
+            guard unsafe floe_ring_read(ring, event.buffer, event.result, start) != 0 else { continue }
+            take(message, at: Int(event.buffer) * stride + lead, from: socket, separately: separately)
+        }
+        return first..<count
+    }
+
+    /// For how many messages there is room; if for none, the batch is full.
+    private mutating func room(separately: Bool) -> Int {
+        guard separately, isMerging else { return capacity - messageCount }
+        let room = unsafe min(capacity - messageCount, (memory.count - separateEnd) / separateBytes)
+        // What has no room to be moved apart waits for an empty batch.
+        if room == 0 { isExhausted = true }
+        return room
+    }
+
+    mutating func countError(_ error: DatagramError) { errors.count(error) }
+
     /// Empties the batch; the bytes of its datagrams may be overwritten from now on.
     public mutating func removeAll() {
+        // The first `messageCount` elements name buffers of the ring, each once.
+        if unsafe ring != nil, messageCount > 0 { unsafe floe_ring_recycle(ring, messages.baseAddress, Int32(messageCount)) }
         count = 0
+        isExhausted = false
         messageCount = 0
         separateEnd = capacity * stride
         filling &+= 1
@@ -218,14 +291,13 @@ public struct DatagramReceiveBatch: ~Copyable {
 
     /// Fills in what the kernel did not tell, the port and the address of a socket that is bound to one, and finds the
     /// datagrams in a message.
-    private mutating func take(_ message: Int, from socket: UDPSocketHandle, separately: Bool) {
+    private mutating func take(_ message: Int, at start: Int, from socket: UDPSocketHandle, separately: Bool) {
         if unsafe messages[message].local.family == 0 {
             unsafe messages[message].local = floe_address(socket.localAddress)
         }
         unsafe messages[message].local.port = socket.localAddress.port
         let length = unsafe Int(messages[message].length)
         let segment = unsafe Int(messages[message].segment_length)
-        let start = message * stride + Self.headroom
         guard isMerging, segment > 0, length > segment else { return append(message, start, length) }
         var offset = 0
         while offset < length {

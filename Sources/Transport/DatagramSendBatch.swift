@@ -61,14 +61,23 @@ public struct DatagramSendBatch: ~Copyable {
     /// Which filling of a receive batch the references are to; `nil` without references.
     private var filling: UInt64?
 
+    /// Whether all sockets' datagrams leave with one system call, by io_uring.
+    public let usesRing: Bool
+
     /// Makes an empty batch for so many datagrams, with so many bytes for copies.
-    public init(capacity: Int = 256, copyBytes: Int = 256 * 1024) {
+    ///
+    /// `usesRing` asks for io_uring; where that is forbidden, each socket's datagrams take a system call.
+    public init(capacity: Int = 256, copyBytes: Int = 256 * 1024, usesRing: Bool = false) {
         precondition((1...4096).contains(capacity) && (1...(1 << 30)).contains(copyBytes), "sizes of a sensible batch")
         self.capacity = capacity
         queue.reserveCapacity(capacity)
         order = SendOrder(capacity: capacity)
         unsafe copies = .allocate(capacity: copyBytes)
-        guard let sender = unsafe floe_sender_create(64) else { fatalError("no memory for a batch of datagrams") }
+        let ringSender = usesRing ? unsafe floe_sender_create(Int32(capacity), 1) : nil
+        unsafe self.usesRing = ringSender != nil
+        guard let sender = unsafe ringSender ?? floe_sender_create(64, 0) else {
+            fatalError("no memory for a batch of datagrams")
+        }
         unsafe self.sender = sender
     }
 
@@ -164,11 +173,46 @@ public struct DatagramSendBatch: ~Copyable {
 
     private mutating func flush(packets: UnsafePointer<UInt8>?) {
         order.sort()
-        for group in 0..<order.groupCount { unsafe send(order.range(ofGroup: group), packets) }
+        if usesRing {
+            unsafe submitAll(packets)
+        } else {
+            for group in 0..<order.groupCount { unsafe send(order.range(ofGroup: group), packets) }
+        }
         queue.removeAll(keepingCapacity: true)
         order.removeAll()
         copiedBytes = 0
         filling = nil
+    }
+
+    /// Sends everything with one system call; what the kernel refuses goes the other way, which knows all errors.
+    private mutating func submitAll(_ packets: UnsafePointer<UInt8>?) {
+        for group in 0..<order.groupCount {
+            let range = order.range(ofGroup: group)
+            // The C function keeps pointers to the bytes only, which live until this flush has ended.
+            unsafe queue.withUnsafeBufferPointer { queue in
+                unsafe order.withElements(from: 0) { elements in
+                    unsafe floe_sender_begin(
+                        sender,
+                        queue.baseAddress,
+                        elements,
+                        Int32(range.lowerBound),
+                        Int32(range.count),
+                        copies.baseAddress,
+                        packets
+                    )
+                }
+            }
+        }
+        for failure in 0..<(unsafe floe_sender_finish(sender, &sentDatagrams, &sentBytes)) {
+            var first: Int32 = 0
+            var count: Int32 = 0
+            let result = unsafe floe_sender_failure(sender, failure, &first, &count)
+            guard DatagramError(errno: -result) != .wouldBlock else {
+                for _ in 0..<count { errors.count(.wouldBlock) }
+                continue
+            }
+            unsafe send(Int(first)..<Int(first + count), packets)
+        }
     }
 
     /// Sends the datagrams of one socket.

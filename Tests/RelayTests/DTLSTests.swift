@@ -12,7 +12,7 @@ import Transport
 @testable import Relay
 
 /// DTLS on the relay's UDP ports: telling it apart, proof before state, limits, ends (RFC 7350).
-@Suite struct DTLSTests {
+@Suite(.eachBackEnd) struct DTLSTests {
     private static let binding: [UInt8] = [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42] + [UInt8](1...12)
 
     @Test func `STUN and DTLS share a port, whichever it is (turn 144, 196)`() throws {

@@ -9,7 +9,7 @@ import Transport
 
 @testable import Relay
 
-@Suite struct RelayDatagramTests {
+@Suite(.eachBackEnd) struct RelayDatagramTests {
     @Test func `a client allocates, and data goes both ways, framed and not`() throws {
         var shard = try TestShard()
         let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))

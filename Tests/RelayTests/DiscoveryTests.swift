@@ -10,7 +10,7 @@ import Transport
 @testable import Relay
 
 /// NAT behaviour discovery over real sockets, with two addresses of the loopback (RFC 5780).
-@Suite struct RelayDiscoveryTests {
+@Suite(.eachBackEnd) struct RelayDiscoveryTests {
     @Test func `turn 178: the response comes from the address and the port that were asked for`() throws {
         let (first, second) = (TestShard.loopback, IPAddress(ipv4: 0x7F00_0002))
         let any = SocketAddress(first, port: 0)

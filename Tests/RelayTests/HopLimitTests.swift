@@ -9,7 +9,7 @@ import Transport
 
 @testable import Relay
 
-@Suite struct HopLimitTests {
+@Suite(.eachBackEnd) struct HopLimitTests {
     /// A client with a channel to a peer, both of which see and choose hop limits.
     private struct Scene: ~Copyable {
         var shard: TestShard

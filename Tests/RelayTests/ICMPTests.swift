@@ -11,7 +11,7 @@ import Transport
 @testable import Relay
 
 /// ICMP about relayed datagrams (RFC 8656 §11.5), from the kernel's error queue.
-@Suite struct RelayICMPTests {
+@Suite(.eachBackEnd) struct RelayICMPTests {
     /// Port unreachable, from this very host.
     private func unreachable(_ message: [UInt8], _ peer: SocketAddress) throws -> Bool {
         let view = try STUNMessageView(message.span)

@@ -9,7 +9,7 @@ import Testing
 @testable import Relay
 
 /// RFC 8016 over real sockets and more than one shard: the kernel gives a moved client to whichever it likes.
-@Suite struct MobilityServiceTests {
+@Suite(.eachBackEnd) struct MobilityServiceTests {
     @Test func `a client keeps its allocation over a dozen addresses, transports and shards`() throws {
         let relay = try TestRelay {
             $0.threads = 3

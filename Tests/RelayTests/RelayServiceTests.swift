@@ -13,7 +13,7 @@ import Transport
 
 @testable import Relay
 
-@Suite struct RelayServiceTests {
+@Suite(.eachBackEnd) struct RelayServiceTests {
     @Test func `shards share one quota`() throws {
         let relay = try TestRelay {
             $0.threads = 2

@@ -45,7 +45,7 @@ private final class ManualShard {
     }
 }
 
-@Suite struct RelayShardTests {
+@Suite(.eachBackEnd) struct RelayShardTests {
     @Test func `allocations that come and go on one stream leave nothing behind`() throws {
         let relay = try withFreePorts(2) { try ManualShard(ports: $0) }
         let client = try RelayClient(StreamWire(try StreamClient(to: relay.address)))

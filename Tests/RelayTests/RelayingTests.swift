@@ -8,7 +8,7 @@ import Transport
 
 @testable import Relay
 
-@Suite struct RelayingTests {
+@Suite(.eachBackEnd) struct RelayingTests {
     @Test(arguments: TestRelay.Path.all)
     func `a Binding is answered with the address that the client comes from`(path: TestRelay.Path) throws {
         let relay = try TestRelay()

@@ -7,7 +7,7 @@ import Transport
 
 @testable import Relay
 
-@Suite struct SeveralShardsTests {
+@Suite(.eachBackEnd) struct SeveralShardsTests {
     /// The address of a port that nobody had a moment ago.
     private func freeAddress() throws -> SocketAddress {
         try UDPSocket(boundTo: SocketAddress(TestShard.loopback, port: 0)).localAddress

@@ -10,7 +10,7 @@ import Transport
 
 @testable import Relay
 
-@Suite struct SlowStreamTests {
+@Suite(.eachBackEnd) struct SlowStreamTests {
     /// A client that does not read, and a peer that sends it numbered datagrams.
     private final class Scene {
         let client: ShardStream

@@ -8,7 +8,7 @@ import Transport
 
 @testable import Relay
 
-@Suite struct StreamTests {
+@Suite(.eachBackEnd) struct StreamTests {
     @Test(arguments: TestRelay.Path.streams)
     func `messages are found however the stream is cut`(path: TestRelay.Path) throws {
         let relay = try TestRelay()

@@ -10,7 +10,7 @@ import Transport
 
 @testable import Relay
 
-@Suite struct RelayStreamTests {
+@Suite(.eachBackEnd) struct RelayStreamTests {
     @Test(arguments: [TransportProtocol.tcp, .tls])
     func `a stream's client allocates, and data goes both ways`(transport: TransportProtocol) throws {
         var shard = try TestShard { TestShard.addTLS(to: &$0) }

@@ -11,7 +11,7 @@ import Transport
 @testable import Relay
 
 /// TCP between clients and peers (RFC 6062), over real sockets.
-@Suite struct TCPAllocationTests {
+@Suite(.eachBackEnd) struct TCPAllocationTests {
     /// A shard that relays TCP, a client with a TCP allocation, and a peer that listens.
     private struct Scene: ~Copyable {
         var shard: TestShard

@@ -8,7 +8,7 @@ import Transport
 
 @testable import Relay
 
-@Suite struct TrafficClassTests {
+@Suite(.eachBackEnd) struct TrafficClassTests {
     /// Expedited Forwarding with ECT(1); congestion experienced; network control, which is not for clients.
     @Test(arguments: [(0xB9, 0xB9), (0x03, 0x03), (0xC2, 0x02), (0, 0)] as [(UInt8, UInt8)])
     func `turn 147: DSCP and ECN are copied, both ways`(sent: UInt8, expected: UInt8) throws {

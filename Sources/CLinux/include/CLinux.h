@@ -1,5 +1,5 @@
-// What Linux offers and Swift's Glibc module does not: epoll, event and signal descriptors, batches of datagrams with
-// control messages, socket options, threads, interfaces.
+// What Linux offers and Swift's Glibc module does not: epoll, io_uring, event and signal descriptors, batches of datagrams
+// with control messages, socket options, threads, interfaces.
 //
 // No system header is included here: structures that depend on _GNU_SOURCE would break every importer. Kernel structures
 // stay in the .c files; what crosses the border are the flat structures declared in these headers. Every function
@@ -11,6 +11,7 @@
 #include "floe_address.h"
 #include "floe_datagram.h"
 #include "floe_poll.h"
+#include "floe_ring.h"
 #include "floe_socket.h"
 #include "floe_thread.h"
 

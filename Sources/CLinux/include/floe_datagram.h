@@ -19,6 +19,8 @@ typedef struct floe_datagram {
     /// TTL or hop limit as it arrived; 0 if the socket does not report it.
     uint8_t hop_limit;
     uint8_t reserved;
+    /// Which buffer of a ring holds it.
+    uint16_t buffer;
 } floe_datagram;
 
 /// A datagram to send. Its bytes stand at `offset` of the copies or, with `is_reference`, of the received packets.
@@ -44,8 +46,10 @@ void floe_receiver_destroy(struct floe_receiver *receiver);
 /// Receives into buffers `first` to `first + count - 1`; returns how many were filled, or a negative errno.
 int floe_receive(struct floe_receiver *receiver, int descriptor, int first, int count, floe_datagram *datagrams);
 
-/// The kernel's headers for at most `count` datagrams in one call.
-struct floe_sender *floe_sender_create(int count);
+/// The kernel's headers for at most `count` datagrams in one call, and with `uses_ring` an io_uring to submit them.
+///
+/// Returns NULL without memory, or where io_uring is forbidden.
+struct floe_sender *floe_sender_create(int count, int uses_ring);
 void floe_sender_destroy(struct floe_sender *sender);
 /// Sends `queue[order[0]]` and following, all of one socket, at most the sender's count; returns how many the kernel
 /// took, or the negative errno of the first one.
@@ -55,6 +59,17 @@ void floe_sender_destroy(struct floe_sender *sender);
 int floe_send(
     struct floe_sender *sender, const floe_outgoing *queue, const uint16_t *order, int count, const uint8_t *copies,
     const uint8_t *packets);
+
+/// Prepares `queue[order[first]]` and following, all of one socket, to be sent by `floe_sender_finish`; with a ring, and
+/// for at most the sender's count of datagrams between two finishes.
+void floe_sender_begin(
+    struct floe_sender *sender, const floe_outgoing *queue, const uint16_t *order, int first, int count,
+    const uint8_t *copies, const uint8_t *packets);
+/// Sends what was prepared, of all sockets, with one system call; adds what the kernel took, and returns how many
+/// messages it refused.
+int floe_sender_finish(struct floe_sender *sender, uint64_t *datagrams, uint64_t *bytes);
+/// A refused message: its positions in the order, and the negative errno.
+int floe_sender_failure(const struct floe_sender *sender, int index, int *first, int *count);
 
 /// An error that is queued on a socket with FLOE_OPTION_RECEIVE_ERRORS.
 typedef struct floe_icmp_error {

@@ -69,6 +69,7 @@ struct TestShard: ~Copyable {
         server.limits.limitedPrefixes = 64
         let any = SocketAddress(loopback, port: 0)
         var configuration = RelayConfiguration(server: server, listeners: [.init(.udp, any), .init(.tcp, any)])
+        configuration.datagramBackEnd = BackEnd.current
         change(&configuration)
         return configuration
     }
