@@ -150,7 +150,10 @@ struct RelayShard: ~Copyable {
         input.reserveCapacity(StreamFraming.maximumFrameByteCount + Self.readBytes)
     }
 
-    private static func packets(_ configuration: RelayConfiguration, _ refusal: inout SystemError?) -> DatagramReceiveBatch {
+    private static func packets(
+        _ configuration: RelayConfiguration,
+        _ refusal: inout SystemError?
+    ) -> DatagramReceiveBatch {
         let merges = configuration.mergesDatagrams
         guard configuration.datagramBackEnd != .epoll else { return DatagramReceiveBatch(merging: merges) }
         do throws(SystemError) {

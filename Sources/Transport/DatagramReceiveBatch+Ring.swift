@@ -38,7 +38,7 @@ extension DatagramReceiveBatch {
     ///
     /// - Throws: If the kernel is too old, or forbids io_uring to this process, as containers often do.
     public init(
-        ringOf buffers: Int = 2048,
+        ringOf buffers: Int,
         payloadCapacity: Int = 2048,
         merging: Bool = false,
         gathering: TimeSpan = .zero

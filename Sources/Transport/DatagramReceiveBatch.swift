@@ -215,7 +215,9 @@ public struct DatagramReceiveBatch: ~Copyable {
     /// Empties the batch; the bytes of its datagrams may be overwritten from now on.
     public mutating func removeAll() {
         // The first `messageCount` elements name buffers of the ring, each once.
-        if unsafe ring != nil, messageCount > 0 { unsafe floe_ring_recycle(ring, messages.baseAddress, Int32(messageCount)) }
+        if unsafe ring != nil, messageCount > 0 {
+            unsafe floe_ring_recycle(ring, messages.baseAddress, Int32(messageCount))
+        }
         count = 0
         isExhausted = false
         messageCount = 0

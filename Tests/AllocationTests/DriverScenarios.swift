@@ -35,6 +35,10 @@ let driverScenarios = [
         var world = try ServiceWorld()
         return try world.blocksPerDatagram()
     },
+    Scenario("relay service over UDP with io_uring where it is allowed: a datagram relayed", budget: 0.05) {
+        var world = try ServiceWorld(backEnd: .automatic)
+        return try world.blocksPerDatagram()
+    },
     // OpenSSL's blocks and those of the client's own session, which is in this process, are counted too.
     Scenario("relay service over DTLS: a datagram relayed, with sockets and the client's session", budget: 0.05) {
         var world = try ServiceWorld(isSecure: true)

@@ -29,7 +29,7 @@ struct ServiceWorld: ~Copyable {
     }
 
     /// Starts the service.
-    init(isSecure: Bool = false) throws {
+    init(isSecure: Bool = false, backEnd: DatagramBackEnd = .epoll) throws {
         let ends = try Ends()
         // A port that was free a moment ago.
         let listener = try DatagramEnd().address
@@ -43,6 +43,7 @@ struct ServiceWorld: ~Copyable {
             gate: gate
         )
         var configuration = RelayConfiguration(server: server, listeners: [.init(.udp, listener)])
+        configuration.datagramBackEnd = backEnd
         if isSecure {
             let identity = try Identity.selfSigned(
                 commonName: "localhost",
