@@ -129,6 +129,9 @@ final class FloeServer: Sendable {
 
     /// Turns an error of a service into a sentence that names the option to change.
     static func sentence(_ error: any Error, _ options: ServeOptions) -> UsageError {
+        if let error = error as? SystemError, options.io == .ioUring {
+            return UsageError("The server \(error); '--io auto' and '--io epoll' do without.")
+        }
         guard let error = error as? SocketError else { return UsageError("\(error)") }
         if error.isAddressElsewhere, let ip = error.address?.ip {
             return UsageError("'--listen \(ip)' cannot be: \(ip) is not an address of this machine.")

@@ -5,8 +5,7 @@ import Testing
 
 @testable import Transport
 
-/// Datagrams by io_uring: the same as by epoll, and what only a ring has.
-@Suite(.enabled(if: RingTests.isAllowed, "this system forbids io_uring")) struct RingTests {
+private enum RingSystem {
     static let isAllowed: Bool = {
         do throws(SystemError) {
             _ = try DatagramReceiveBatch(ringOf: 8)
@@ -15,7 +14,10 @@ import Testing
             return false
         }
     }()
+}
 
+/// Datagrams by io_uring: the same as by epoll, and what only a ring has.
+@Suite(.enabled(if: RingSystem.isAllowed, "this system forbids io_uring")) struct RingTests {
     /// A socket that tells all that it can, in a ring of its own.
     private struct End: ~Copyable {
         let socket: UDPSocket
