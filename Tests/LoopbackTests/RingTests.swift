@@ -1,3 +1,4 @@
+import Bytes
 import Diagnostics
 import EventLoop
 import NetTypes
@@ -218,7 +219,8 @@ private enum RingSystem {
     }
 
     @Test func `datagrams wait for each other only while many come`() {
-        var pace = ArrivalPace(limit: 100)
+        var pace = ArrivalPace()
+        pace.limit = 100
         var now = Instant.zero + .seconds(1)
         var rests: [UInt32] = []
         for rate in [10, 10, 40, 40, 10, 10] {
