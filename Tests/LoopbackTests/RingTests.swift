@@ -33,11 +33,13 @@ private enum RingSystem {
             options.reportsHopLimit = true
             options.reportsErrors = true
             options.mergesReceived = merging
-            socket = try UDPSocket(boundTo: address, options: options)
-            packets = try DatagramReceiveBatch(ringOf: buffers, merging: merging)
+            let socket = try UDPSocket(boundTo: address, options: options)
+            let packets = try DatagramReceiveBatch(ringOf: buffers, merging: merging)
             let isAdded = packets.add(socket.handle, token: 7)
             let isWatched = packets.watchErrors(of: socket.handle, token: 7)
             try #require(isAdded && isWatched)
+            self.socket = socket
+            self.packets = packets
         }
 
         /// Takes what comes until there are `count` more datagrams in the batch, or an error.
