@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "floe_ring.h"
 
+#include "floe_poll.h"
 #include "kernel_address.h"
 #include "message.h"
 #include "ring_queue.h"
@@ -195,12 +196,20 @@ int floe_ring_wait(struct floe_ring *ring, int64_t timeout_nanoseconds, uint32_t
     if (result < 0) return result;
     struct __kernel_timespec timeout = {timeout_nanoseconds / 1000000000, timeout_nanoseconds % 1000000000};
     wait_argument argument = {.timeout = timeout_nanoseconds < 0 ? 0 : (uint64_t)(uintptr_t)&timeout};
+    uint64_t start = floe_monotonic_nanoseconds();
     int waits = timeout_nanoseconds != 0 && !ring_queue_peek(&ring->queue);
     if (waits && gathering > 0 && floe_ring_gathers(ring)) argument.gathering_microseconds = gathering;
     else wanted = 1;
     if (waits) {
         unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
         result = ring_queue_enter(&ring->queue, wanted, flags, &argument, sizeof argument);
+        // A ring that this thread has closed before may interrupt it once more, late: no reason to turn in vain.
+        if (result == -EINTR && !ring_queue_peek(&ring->queue)) {
+            int64_t left = timeout_nanoseconds - (int64_t)(floe_monotonic_nanoseconds() - start);
+            if (left < 0) left = 0;
+            timeout = (struct __kernel_timespec){left / 1000000000, left % 1000000000};
+            result = ring_queue_enter(&ring->queue, wanted, flags, &argument, sizeof argument);
+        }
     } else {
         result = ring_queue_enter(&ring->queue, 0, IORING_ENTER_GETEVENTS, NULL, 0);
     }
