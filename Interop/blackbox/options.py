@@ -41,6 +41,7 @@ WRONG = {
     "api-key": (("short", "16 characters"),),
     "origin": (("example.org", "https://example.org"), ("https://", "https://example.org"),
                ("https://example.org/path", "https://example.org")),
+    "io": (("iocp", "auto, epoll, io_uring"),),
     "log-level": (("loud", "debug, info, warning or error"),),
     "log-format": (("xml", "human, json"),),
     "log-addresses": (("none", "full, truncated, hidden"),),

@@ -29,10 +29,11 @@ class Place:
         """A server that is not started yet, on a state directory of its own unless one is given."""
         return server.FloeServer(self.binary, self.there, directory or self.fresh(), *COMMON, *options)
 
-    def run_floe(self, *arguments, timeout=20):
-        """Runs the binary to its end; for what ends by itself."""
+    def run_floe(self, *arguments, timeout=20, before=None):
+        """Runs the binary to its end; for what ends by itself. `before` is called in the new process."""
         return subprocess.run(["ip", "netns", "exec", self.there, self.binary, *arguments], text=True, timeout=timeout,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              preexec_fn=before)
 
     def get(self, path, **options):
         """An HTTPS request from the client's namespace."""

@@ -1,15 +1,19 @@
 """How the process starts, stops, reloads and survives."""
 
+import ctypes
+import errno
 import json
 import os
 import shutil
 import socket
 import stat
+import struct
 import time
 
 from support import server, sockets, stun, websocket
 from support.results import eventually
 
+from . import turn
 from .place import COMMON, sentence
 
 
@@ -160,6 +164,38 @@ def survives_sigkill(place):
         assert place.fingerprint() == before
 
 
+def forbid_io_uring():
+    """In a new process: from now on io_uring_setup, 425 everywhere, is not permitted, as in most containers."""
+    load, equal, answer, refuse, allow = 0x20, 0x15, 0x06, 0x00050000 | errno.EPERM, 0x7FFF0000
+    program = ((load, 0, 0, 0), (equal, 0, 1, 425), (answer, 0, 0, refuse), (answer, 0, 0, allow))
+    lines = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
+    filters = struct.pack("@HP", len(program), ctypes.addressof(lines))
+    if ctypes.CDLL(None, use_errno=True).prctl(22, 2, filters, 0, 0):
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def back_end(place, kind):
+    with place.floe("--io", kind) as floe:
+        assert f'floe_turn_threads{{io="{kind}"}}' in floe.metrics(), f"the metrics do not tell of {kind}"
+        turn.binding(place, 3478)
+
+
+def falls_back(place):
+    floe = place.floe("--io", "auto")
+    floe.before = forbid_io_uring
+    with floe:
+        assert 'floe_turn_threads{io="epoll"}' in floe.metrics(), "the metrics do not tell of epoll"
+        log = floe.log_tail(10_000)
+        assert "not permitted" in log and "kernel.io_uring_disabled" in log, f"the log does not say why: {log}"
+        turn.binding(place, 3478)
+
+
+def insists(place):
+    done = place.run_floe("serve", "--state", os.path.join(place.fresh(), "state"), *COMMON, "--io", "io_uring",
+                          before=forbid_io_uring)
+    assert done.returncode == 2 and "--io" in sentence(done.stderr), f"{done.returncode}: {done.stderr!r}"
+
+
 def prints_credentials(place):
     with place.floe() as floe:
         done = place.run_floe("credentials", "--state", floe.state, "--user", "bob", "--ttl", "600",
@@ -190,5 +226,9 @@ def tests(place):
     yield "SIGTERM twice: the end at once, code 1", ends_at_once_when_asked_twice, place
     yield "a second server on the same state: one sentence, code 2", shared_state, place
     yield "SIGHUP: new certificate, WebSockets stay; a bad one changes nothing", reloads_certificate, place
+    for kind in ("epoll", "io_uring"):
+        yield f"--io {kind}: the metrics say so, and it serves", back_end, place, kind
+    yield "io_uring is forbidden: epoll, and the log says why", falls_back, place
+    yield "io_uring is forbidden and insisted on: one sentence, code 2", insists, place
     yield "SIGKILL: starts again on its state", survives_sigkill, place
     yield "floe credentials prints what an allocation accepts", prints_credentials, place

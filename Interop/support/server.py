@@ -8,10 +8,12 @@ import time
 from lab import LabError
 
 from . import sockets
-from .results import eventually
+from . import results
 
 ADDRESS = "203.0.113.10"
 ADDRESS6 = "2001:db8::10"
+# How every server here receives datagrams, if `--io` was given: the options that say so.
+IO = []
 LAB_PEERS = ("203.0.113.0/24", "198.51.100.0/24", "10.0.0.0/8", "2001:db8::/64")
 
 
@@ -36,6 +38,8 @@ class FloeServer:
         self.state = os.path.join(directory, "state")
         self.log = os.path.join(directory, "server.log")
         self.process = None
+        # Called in the new process before the server is started in it.
+        self.before = None
 
     def __enter__(self):
         return self.start()
@@ -47,15 +51,16 @@ class FloeServer:
         """Starts the process without waiting for it to be ready."""
         os.makedirs(self.directory, exist_ok=True)
         command = ["ip", "netns", "exec", self.namespace, self.binary, "serve", "--state", self.state]
+        options = options or self.options
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([*command, *(options or self.options)], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log)
+            self.process = subprocess.Popen([*command, *([] if "--io" in options else IO), *options], stdout=log,
+                                            stderr=log, stdin=subprocess.DEVNULL, preexec_fn=self.before)
         return self
 
     def start(self, timeout=20):
         """Starts the process and waits until its health page says that it serves."""
         self.spawn()
-        eventually(lambda: f"the server is healthy; its log ends with: {self.log_tail()}", self.healthy, timeout)
+        results.eventually(lambda: f"the server is healthy; its log ends with: {self.log_tail()}", self.healthy, timeout)
         return self
 
     def healthy(self):

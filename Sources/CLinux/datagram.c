@@ -333,7 +333,7 @@ void floe_sender_begin(
         int segments = prepare_message(sender, index, first, queue, order + first, end - first, copies, packets);
         struct io_uring_sqe *entry = segments > 0 ? ring_queue_next(sender->ring) : NULL;
         // What is never submitted fails, and is then sent the other way, which knows all errors.
-        sender->results[index] = -ECANCELED;
+        sender->results[index] = entry ? 0 : -ECANCELED;
         sender->segments[index] = (uint16_t)(segments > 0 ? segments : 1);
         sender->firsts[index] = (uint16_t)first;
         if (entry) {
@@ -341,8 +341,9 @@ void floe_sender_begin(
             entry->fd = queue[order[first]].descriptor;
             entry->addr = (uint64_t)(uintptr_t)&sender->headers[index].msg_hdr;
             entry->len = 1;
-            // So it ends within the call that submits it: the kernel has taken it or refused it.
+            // So it ends within the call that submits it, and only a refusal is told.
             entry->msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+            entry->flags = IOSQE_CQE_SKIP_SUCCESS;
             entry->user_data = (uint64_t)index;
         }
         sender->queued++;
@@ -352,26 +353,21 @@ void floe_sender_begin(
 
 int floe_sender_finish(struct floe_sender *sender, uint64_t *datagrams, uint64_t *bytes) {
     ring_queue *ring = sender->ring;
-    unsigned start = atomic_load_explicit(ring->submission_head, memory_order_acquire);
-    unsigned waiting = ring->tail - start, completed = 0;
-    for (int refused = 0; completed < waiting;) {
-        int result = ring_queue_enter(ring, waiting - completed, IORING_ENTER_GETEVENTS, NULL, 0);
-        for (const struct io_uring_cqe *end; (end = ring_queue_peek(ring)); ring_queue_pop(ring)) {
-            if (end->user_data < (uint64_t)sender->queued) sender->results[end->user_data] = end->res;
-            completed++;
-        }
-        if (result < 0 && result != -EINTR && ++refused == 8) {
-            // What the kernel has not taken, it must not find later, when its headers are used for others.
-            unsigned submitted = atomic_load_explicit(ring->submission_head, memory_order_acquire) - start;
-            ring_queue_discard(ring);
-            waiting = submitted;
-        }
+    for (int refused = 0; ring_queue_unsubmitted(ring) > 0 && refused < 8;) {
+        int result = ring_queue_enter(ring, 0, 0, NULL, 0);
+        if (result <= 0 && result != -EINTR) refused++;
     }
+    // What the kernel has not taken, it must not find later, when its headers are used for others.
+    for (unsigned left = ring_queue_unsubmitted(ring); left > 0; left--)
+        sender->results[ring->submissions[(ring->tail - left) & ring->submission_mask].user_data] = -ECANCELED;
+    ring_queue_discard(ring);
+    for (const struct io_uring_cqe *end; (end = ring_queue_peek(ring)); ring_queue_pop(ring))
+        if (end->user_data < (uint64_t)sender->queued) sender->results[end->user_data] = end->res;
     int failures = 0;
     for (int i = 0; i < sender->queued; i++) {
         if (sender->results[i] >= 0) {
             *datagrams += sender->segments[i];
-            *bytes += (uint64_t)sender->results[i];
+            for (int part = 0; part < sender->segments[i]; part++) *bytes += sender->vectors[sender->firsts[i] + part].iov_len;
             continue;
         }
         sender->results[failures] = sender->results[i];

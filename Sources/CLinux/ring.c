@@ -12,8 +12,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/// Completions that may wait for us; what is more, the kernel keeps in a list.
-enum { SUBMISSIONS = 1024, COMPLETIONS = 32768, BUFFER_GROUP = 1 };
+enum { SUBMISSIONS = 1024, BUFFER_GROUP = 1 };
+
+/// After so many datagrams for which there were buffers enough, half of them are.
+enum { CALM = 65536 };
 
 /// The upper bits of a completion's number say what has ended; the others are the token.
 enum { KIND_SHIFT = 60 };
@@ -24,8 +26,8 @@ _Static_assert(sizeof(kernel_address) <= NAME_BYTES, "room for every source");
 _Static_assert(CONTROL_ROOM >= MESSAGE_CONTROL_BYTES, "room for every control message that is asked for");
 _Static_assert((sizeof(struct io_uring_recvmsg_out) + NAME_BYTES) % sizeof(size_t) == 0, "control messages are aligned");
 
-/// How often at most one call asks the kernel to go on with work that it does in small portions.
-enum { ROUNDS = 12, ENOUGH = 256 };
+/// How often at most one call asks the kernel to go on with work that it does in portions, or goes on after a signal.
+enum { ROUNDS = 12, ENOUGH = 256, SIGNALS = 4 };
 
 /// Since kernel 6.12, where the headers had padding.
 enum { FEATURE_MIN_TIMEOUT = 1u << 15 };
@@ -45,7 +47,14 @@ struct floe_ring {
     size_t stride;
     size_t length;
     unsigned count;
+    /// How many buffers are in use, how many should be and were at first, and how many came back since they last ran short.
     unsigned supplied;
+    unsigned target;
+    unsigned least;
+    unsigned recycled;
+    /// Those that are not in use; the last was used most recently.
+    uint16_t *reserve;
+    unsigned reserved;
     struct io_uring_buf_ring *buffers;
     size_t buffer_bytes;
     uint16_t buffer_tail;
@@ -59,14 +68,31 @@ static void supply(struct floe_ring *ring, unsigned buffer) {
     ring->buffer_tail++;
 }
 
+static void supply_reserve(struct floe_ring *ring) {
+    while (ring->supplied < ring->target && ring->reserved > 0) {
+        supply(ring, ring->reserve[--ring->reserved]);
+        ring->supplied++;
+    }
+}
+
+/// Takes a buffer out of use, and its memory with it.
+static void retire(struct floe_ring *ring, uint16_t buffer) {
+    ring->reserve[ring->reserved++] = buffer;
+    ring->supplied--;
+    uintptr_t first = (uintptr_t)(ring->memory + buffer * ring->stride), page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = (first + page - 1) / page * page, end = (first + ring->stride) / page * page;
+    if (end > start) madvise((void *)start, end - start, MADV_DONTNEED);
+}
+
 static void publish(struct floe_ring *ring) {
     atomic_store_explicit((_Atomic(uint16_t) *)&ring->buffers->tail, ring->buffer_tail, memory_order_release);
 }
 
 int floe_ring_create(
-    struct floe_ring **out, uint8_t *memory, size_t stride, size_t length, int count, int supplied) {
+    struct floe_ring **out, uint8_t *memory, size_t stride, size_t length, int count, int supplied, int completions) {
     struct floe_ring *ring = calloc(1, sizeof *ring);
     if (!ring) return -ENOMEM;
+    ring->reserve = calloc((size_t)count, sizeof *ring->reserve);
     ring->memory = memory;
     ring->stride = stride;
     ring->length = length;
@@ -75,7 +101,9 @@ int floe_ring_create(
     ring->header.msg_controllen = CONTROL_ROOM;
     // Work is done only when this thread asks for it, so that it comes in batches and touches the buffers at no other time.
     unsigned flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED;
-    int result = ring_queue_open(&ring->queue, SUBMISSIONS, COMPLETIONS, flags);
+    unsigned submissions = completions < SUBMISSIONS ? (unsigned)completions : SUBMISSIONS;
+    int result = ring_queue_open(&ring->queue, submissions, (unsigned)completions, flags);
+    if (result == 0 && !ring->reserve) result = -ENOMEM;
     if (result == 0) {
         ring->buffer_bytes = ring->count * sizeof(struct io_uring_buf);
         void *buffers = mmap(
@@ -98,7 +126,9 @@ int floe_ring_create(
     uintptr_t start = ((uintptr_t)memory + page - 1) / page * page;
     uintptr_t end = (uintptr_t)(memory + stride * ring->count) / page * page;
     if (end > start) madvise((void *)start, end - start, MADV_NOHUGEPAGE);
-    while (ring->supplied < (unsigned)supplied && ring->supplied < ring->count) supply(ring, ring->supplied++);
+    ring->least = ring->target = (unsigned)supplied < ring->count ? (unsigned)supplied : ring->count;
+    for (unsigned buffer = ring->count; buffer > 0; buffer--) ring->reserve[ring->reserved++] = (uint16_t)(buffer - 1);
+    supply_reserve(ring);
     publish(ring);
     *out = ring;
     return 0;
@@ -141,6 +171,7 @@ void floe_ring_destroy(struct floe_ring *ring) {
     }
     ring_queue_close(&ring->queue);
     if (ring->buffers) munmap(ring->buffers, ring->buffer_bytes);
+    free(ring->reserve);
     free(ring);
 }
 
@@ -191,35 +222,47 @@ void floe_ring_forget(struct floe_ring *ring, uint64_t token) {
     work(ring);
 }
 
+static int wait_for(struct floe_ring *ring, int64_t nanoseconds, uint32_t gathering, uint32_t wanted) {
+    struct __kernel_timespec timeout;
+    wait_argument argument = {
+        .gathering_microseconds = gathering, .timeout = nanoseconds < 0 ? 0 : (uint64_t)(uintptr_t)&timeout};
+    uint64_t start = floe_monotonic_nanoseconds();
+    int64_t left = nanoseconds;
+    int result = 0;
+    for (int round = 0; round < SIGNALS; round++) {
+        timeout = (struct __kernel_timespec){left / 1000000000, left % 1000000000};
+        result = ring_queue_enter(
+            &ring->queue, wanted, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument, sizeof argument);
+        // A ring that this thread has closed before may interrupt it once more, late: no reason to turn in vain.
+        if (result != -EINTR || ring_queue_peek(&ring->queue)) break;
+        left = nanoseconds - (int64_t)(floe_monotonic_nanoseconds() - start);
+        if (nanoseconds >= 0 && left <= 0) break;
+    }
+    return result;
+}
+
 int floe_ring_wait(struct floe_ring *ring, int64_t timeout_nanoseconds, uint32_t gathering, uint32_t wanted) {
     int result = enable(ring);
     if (result < 0) return result;
-    struct __kernel_timespec timeout = {timeout_nanoseconds / 1000000000, timeout_nanoseconds % 1000000000};
-    wait_argument argument = {.timeout = timeout_nanoseconds < 0 ? 0 : (uint64_t)(uintptr_t)&timeout};
-    uint64_t start = floe_monotonic_nanoseconds();
     int waits = timeout_nanoseconds != 0 && !ring_queue_peek(&ring->queue);
-    if (waits && gathering > 0 && floe_ring_gathers(ring)) argument.gathering_microseconds = gathering;
-    else wanted = 1;
-    if (waits) {
-        unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
-        result = ring_queue_enter(&ring->queue, wanted, flags, &argument, sizeof argument);
-        // A ring that this thread has closed before may interrupt it once more, late: no reason to turn in vain.
-        if (result == -EINTR && !ring_queue_peek(&ring->queue)) {
-            int64_t left = timeout_nanoseconds - (int64_t)(floe_monotonic_nanoseconds() - start);
-            if (left < 0) left = 0;
-            timeout = (struct __kernel_timespec){left / 1000000000, left % 1000000000};
-            result = ring_queue_enter(&ring->queue, wanted, flags, &argument, sizeof argument);
-        }
-    } else {
-        result = ring_queue_enter(&ring->queue, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+    int64_t rest = (int64_t)gathering * 1000;
+    if (gathering > 0 && !floe_ring_gathers(ring)) {
+        // Older kernels know no least time to wait: then it is the longest. While so many come, there is something then.
+        if (timeout_nanoseconds < 0 || timeout_nanoseconds > rest) timeout_nanoseconds = rest;
+        gathering = 0;
+    } else if (gathering == 0) {
+        wanted = 1;
     }
+    if (waits) result = wait_for(ring, timeout_nanoseconds, gathering, wanted);
+    else result = ring_queue_enter(&ring->queue, 0, IORING_ENTER_GETEVENTS, NULL, 0);
     if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY) return result;
     unsigned head = atomic_load_explicit(ring->queue.completion_head, memory_order_relaxed);
     unsigned completed = ring_queue_completed(&ring->queue);
-    // The kernel stops after twenty wake-ups or so: there is more while they keep coming.
+    // The kernel stops after twenty wake-ups, or as many as it was to wait for: there is more while they keep coming. To
+    // wait for those that are there takes no time, and lets it go on with as many.
     for (int round = 0; round < ROUNDS && completed - head >= 16 && completed - head < ENOUGH; round++) {
         unsigned before = completed;
-        ring_queue_enter(&ring->queue, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+        ring_queue_enter(&ring->queue, completed - head, IORING_ENTER_GETEVENTS, NULL, 0);
         completed = ring_queue_completed(&ring->queue);
         if (completed - before < 16) break;
     }
@@ -265,13 +308,22 @@ int floe_ring_read(const struct floe_ring *ring, uint16_t buffer, int32_t result
 }
 
 void floe_ring_recycle(struct floe_ring *ring, const floe_datagram *datagrams, int count) {
-    for (int i = 0; i < count; i++) supply(ring, datagrams[i].buffer);
+    for (int i = 0; i < count; i++) {
+        if (ring->supplied > ring->target) retire(ring, datagrams[i].buffer);
+        else supply(ring, datagrams[i].buffer);
+    }
+    publish(ring);
+    ring->recycled += (unsigned)count;
+    if (ring->recycled < CALM) return;
+    ring->recycled = 0;
+    if (ring->target > ring->least) ring->target /= 2;
+}
+
+void floe_ring_grow(struct floe_ring *ring) {
+    ring->recycled = 0;
+    ring->target = ring->target * 2 < ring->count ? ring->target * 2 : ring->count;
+    supply_reserve(ring);
     publish(ring);
 }
 
-int floe_ring_grow(struct floe_ring *ring) {
-    unsigned wanted = ring->supplied * 2;
-    while (ring->supplied < wanted && ring->supplied < ring->count) supply(ring, ring->supplied++);
-    publish(ring);
-    return (int)ring->supplied;
-}
+int floe_ring_supplied(const struct floe_ring *ring) { return (int)ring->supplied; }

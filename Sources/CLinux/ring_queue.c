@@ -61,7 +61,7 @@ void ring_queue_close(ring_queue *queue) {
 
 int ring_queue_enter(ring_queue *queue, unsigned wanted, unsigned flags, const void *argument, size_t size) {
     atomic_store_explicit(queue->submission_tail, queue->tail, memory_order_release);
-    unsigned waiting = queue->tail - atomic_load_explicit(queue->submission_head, memory_order_acquire);
-    long result = syscall(SYS_io_uring_enter, queue->descriptor, waiting, wanted, flags, argument, size);
+    unsigned unsubmitted = ring_queue_unsubmitted(queue);
+    long result = syscall(SYS_io_uring_enter, queue->descriptor, unsubmitted, wanted, flags, argument, size);
     return result < 0 ? -errno : (int)result;
 }

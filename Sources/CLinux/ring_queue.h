@@ -39,6 +39,11 @@ static inline struct io_uring_sqe *ring_queue_next(ring_queue *queue) {
     return entry;
 }
 
+/// How many submissions were written and not taken by the kernel.
+static inline unsigned ring_queue_unsubmitted(const ring_queue *queue) {
+    return queue->tail - atomic_load_explicit(queue->submission_head, memory_order_acquire);
+}
+
 /// Forgets what was written and not submitted.
 static inline void ring_queue_discard(ring_queue *queue) {
     queue->tail = atomic_load_explicit(queue->submission_head, memory_order_acquire);

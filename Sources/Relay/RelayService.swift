@@ -87,8 +87,17 @@ public final class RelayService: Sendable {
         guard let refusal else { return logger.info("Relaying datagrams.", ["io": .text(backEnd.rawValue)]) }
         logger.info(
             "Relaying datagrams without io_uring, which costs more processor time.",
-            ["io": .text(backEnd.rawValue), "reason": .text("\(refusal)")]
+            ["io": .text(backEnd.rawValue), "reason": .text("\(refusal)"), "hint": .text(Self.hint(refusal))]
         )
+    }
+
+    /// What whoever runs the server can do about a refusal.
+    private static func hint(_ refusal: SystemError) -> String {
+        switch refusal.number {
+        case 1: "see 'sysctl kernel.io_uring_disabled', and the seccomp profile of the container or service"
+        case 12: "there is too little memory, or 'ulimit -l' is too low"
+        default: "it needs Linux 6.1"
+        }
     }
 
     /// What all shards have done, at most half a second old.

@@ -157,7 +157,7 @@ struct RelayShard: ~Copyable {
         let merges = configuration.mergesDatagrams
         guard configuration.datagramBackEnd != .epoll else { return DatagramReceiveBatch(merging: merges) }
         do throws(SystemError) {
-            return try DatagramReceiveBatch(ringOf: 2048, merging: merges, gathering: configuration.gatheringTime)
+            return try DatagramReceiveBatch(ringOf: 1024, merging: merges, gathering: configuration.gatheringTime)
         } catch {
             refusal = error
             return DatagramReceiveBatch(merging: merges)

@@ -253,8 +253,8 @@ public enum ServeCommand {
                     OptionSpecification(
                         "io",
                         "KIND",
-                        standard: "epoll",
-                        help: "how datagrams are received and sent: auto, epoll or io_uring"
+                        standard: "auto",
+                        help: "how datagrams are received and sent: auto (io_uring where it may), epoll or io_uring"
                     ),
                     OptionSpecification("log-level", "LEVEL", standard: "info", help: "debug, info, warning or error"),
                     OptionSpecification("log-format", "FORMAT", help: "human or json (default: human on a terminal)"),

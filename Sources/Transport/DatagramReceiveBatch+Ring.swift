@@ -29,22 +29,26 @@ extension DatagramReceiveBatch {
     }
 
     /// How many buffers are used as long as they suffice: few stay in the processor's cache.
-    static var suppliedAtFirst: Int { 512 }
+    static var suppliedAtFirst: Int { 128 }
+    /// How many buffers are in use now.
+    var suppliedBuffers: Int { unsafe Int(floe_ring_supplied(ring)) }
 
     /// Makes an empty batch that is filled by a ring.
     ///
     /// Buffers that were never needed cost address space only. `gathering` is how long datagrams may wait for each other
-    /// while more than 30 000 come in a second, so that a wake-up brings more of them; kernel 6.12 or later.
+    /// while more than 30 000 come in a second, so that a wake-up brings more of them. `completions`, a power of two, is how
+    /// many things may happen between two waits before the kernel must make a list of the others.
     ///
     /// - Throws: If the kernel is too old, or forbids io_uring to this process, as containers often do.
     public init(
         ringOf buffers: Int,
         payloadCapacity: Int = 2048,
         merging: Bool = false,
-        gathering: TimeSpan = .zero
+        gathering: TimeSpan = .zero,
+        completions: Int = 8192
     ) throws(SystemError) {
         precondition(buffers & (buffers - 1) == 0, "a power of two")
-        try self.init(buffers, payloadCapacity, merging: merging, ringed: true)
+        try self.init(buffers, payloadCapacity, merging: merging, completions: completions)
         pace.limit = UInt32(clamping: gathering.nanoseconds / 1000)
     }
 
@@ -135,7 +139,7 @@ extension DatagramReceiveBatch {
     /// The error to count, if it is one of the socket's: no buffers, and the end that we asked for, are none.
     private mutating func refusal(_ number: Int32) -> DatagramError? {
         if number == Self.noBuffers {
-            _ = unsafe floe_ring_grow(ring)
+            unsafe floe_ring_grow(ring)
             return nil
         }
         if number == Self.cancelled { return nil }

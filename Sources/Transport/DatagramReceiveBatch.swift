@@ -72,7 +72,7 @@ public struct DatagramReceiveBatch: ~Copyable {
     public init(capacity: Int = 64, payloadCapacity: Int = 2048, merging: Bool = false, mergedLimit: Int = 128) {
         // Without a ring nothing can be refused.
         do throws(SystemError) {
-            try self.init(capacity, payloadCapacity, merging: merging, mergedLimit: mergedLimit, ringed: false)
+            try self.init(capacity, payloadCapacity, merging: merging, mergedLimit: mergedLimit, completions: nil)
         } catch {
             fatalError("a batch of datagrams: \(error)")
         }
@@ -83,7 +83,7 @@ public struct DatagramReceiveBatch: ~Copyable {
         _ payloadCapacity: Int,
         merging: Bool,
         mergedLimit: Int = 128,
-        ringed: Bool
+        completions: Int?
     ) throws(SystemError) {
         precondition(
             (1...4096).contains(capacity) && (1...65536).contains(payloadCapacity),
@@ -94,7 +94,7 @@ public struct DatagramReceiveBatch: ~Copyable {
         separateBytes = 65536 + mergedLimit * (Self.headroom + Self.tailroom + 64)
         self.payloadCapacity = merging ? 65536 : payloadCapacity
         // Not a power of two: else the first lines of all buffers would fight for the same places in the cache.
-        lead = ringed ? Int(FLOE_RING_LEAD) : Self.headroom
+        lead = completions != nil ? Int(FLOE_RING_LEAD) : Self.headroom
         stride = (lead + self.payloadCapacity + Self.tailroom + 63) / 64 * 64
         separateEnd = capacity * stride
         let separate = merging ? max(2 * separateBytes, capacity * 16 * 1024) : 0
@@ -108,7 +108,7 @@ public struct DatagramReceiveBatch: ~Copyable {
         unsafe messages = .allocate(capacity: capacity)
         unsafe messages.initialize(repeating: floe_datagram())
         unsafe places = .allocate(capacity: merging ? capacity * mergedLimit : capacity)
-        guard ringed else {
+        guard let completions else {
             unsafe ring = nil
             unsafe receiver = floe_receiver_create(
                 Int32(capacity),
@@ -129,7 +129,8 @@ public struct DatagramReceiveBatch: ~Copyable {
             stride,
             lead + self.payloadCapacity,
             Int32(capacity),
-            Int32(Self.suppliedAtFirst)
+            Int32(Self.suppliedAtFirst),
+            Int32(completions)
         )
         unsafe ring = opened
         guard result >= 0 else { throw SystemError("use io_uring", number: -result) }

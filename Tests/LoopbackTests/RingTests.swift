@@ -220,6 +220,147 @@ private enum RingSystem {
         #expect(Set(received) == Set([0, 1, 2, 3, 6, 7, 8, 9]))
     }
 
+    /// Sends one datagram to each of many sockets, and counts what comes of it by socket.
+    private static func exchange(
+        sockets count: Int,
+        buffers: Int,
+        completions: Int
+    ) throws -> (counts: [Int], stops: Int) {
+        var sockets = SlotPool<UDPSocket>(limit: count)
+        var names: [UDPSocketHandle] = []
+        var packets = try DatagramReceiveBatch(ringOf: buffers, completions: completions)
+        for number in 0..<count {
+            let socket = try UDPSocket(boundTo: Loopback.v4)
+            names.append(socket.handle)
+            let isKept = sockets.insert(socket) != nil
+            let isAdded = packets.watchErrors(of: names[number], token: UInt64(number))
+            let isWatched = packets.add(names[number], token: UInt64(number))
+            try #require(isKept && isAdded && isWatched)
+        }
+        try packets.wait(until: .zero)
+        let client = try UDPSocket(boundTo: Loopback.v4)
+        for number in 0..<count {
+            let payload = [UInt8(number >> 8), UInt8(number & 255)]
+            var sends = DatagramSendBatch(capacity: 1, copyBytes: 2)
+            let isQueued = sends.enqueue(
+                copying: payload.span,
+                on: DatagramRoute(client.handle, to: names[number].localAddress)
+            )
+            #expect(isQueued)
+            sends.flush()
+        }
+        var counts = Array(repeating: 0, count: count)
+        var (received, stops) = (0, 0)
+        let deadline = MonotonicClock.now() + .seconds(20)
+        while received < count {
+            try #require(MonotonicClock.now() < deadline, "a datagram is missing")
+            try packets.wait(until: deadline)
+            var stopped: [UInt64] = []
+            while let event = packets.nextEvent() {
+                switch event {
+                case .datagrams(let token):
+                    if packets.isFull { packets.removeAll() }
+                    for index in packets.receive(from: names[Int(token)], token: token) {
+                        let payload = packets.payload(of: index).toArray()
+                        #expect(payload == [UInt8(token >> 8), UInt8(token & 255)])
+                        counts[Int(token)] += 1
+                        received += 1
+                    }
+                case .stopped(let token, _): stopped.append(token)
+                case .ready: Issue.record("an error at a socket that has sent nothing")
+                }
+            }
+            packets.removeAll()
+            stops += stopped.count
+            for token in stopped {
+                let isAdded = packets.add(names[Int(token)], token: token)
+                #expect(isAdded)
+            }
+        }
+        return (counts, stops)
+    }
+
+    @Test func `thousands of sockets share few buffers, and nothing is lost`() throws {
+        let (counts, _) = try Self.exchange(sockets: 5000, buffers: 256, completions: 8192)
+        #expect(counts.allSatisfy { $0 == 1 })
+    }
+
+    @Test func `what has happened and does not fit into the queue is not lost`() throws {
+        let (counts, stops) = try Self.exchange(sockets: 300, buffers: 8, completions: 16)
+        #expect(counts.allSatisfy { $0 == 1 })
+        #expect(stops > 16)
+    }
+
+    @Test func `what came for a socket that was closed does not come to the one that got its number`() throws {
+        var packets = try DatagramReceiveBatch(ringOf: 8)
+        let client = try UDPSocket(boundTo: Loopback.v4)
+        var late = 0
+        for round in 0..<20 as Range<UInt64> {
+            var number: Int32 = -1
+            do {
+                let socket = try UDPSocket(boundTo: Loopback.v4)
+                number = socket.handle.descriptor
+                let isAdded = packets.add(socket.handle, token: round * 2)
+                #expect(isAdded)
+                try packets.wait(until: .zero)
+                Self.send([[1]], from: client.handle, to: socket.localAddress)
+                // Now it stands in a buffer, and nobody has looked at it.
+                try packets.wait(until: .zero)
+                packets.remove(token: round * 2)
+            }
+            let socket = try UDPSocket(boundTo: Loopback.v4)
+            let next = socket.handle.descriptor
+            #expect(next == number)
+            let isAdded = packets.add(socket.handle, token: round * 2 + 1)
+            #expect(isAdded)
+            Self.send([[2]], from: client.handle, to: socket.localAddress)
+            let deadline = MonotonicClock.now() + .seconds(10)
+            while packets.count == 0 {
+                try #require(MonotonicClock.now() < deadline, "nothing arrived within ten seconds")
+                try packets.wait(until: deadline)
+                while let event = packets.nextEvent() {
+                    guard case .datagrams(let token) = event else { continue }
+                    if token == round * 2 + 1 {
+                        _ = packets.receive(from: socket.handle, token: token)
+                    } else {
+                        packets.discard()
+                        late += 1
+                    }
+                }
+            }
+            let payload = packets.payload(of: 0).toArray()
+            #expect(payload == [2])
+            packets.removeAll()
+            packets.remove(token: round * 2 + 1)
+        }
+        #expect(late == 20)
+    }
+
+    @Test func `buffers for a rush go out of use when it is over`() throws {
+        var server = try End(Loopback.v4, buffers: 1024)
+        let client = try UDPSocket(boundTo: Loopback.v4)
+        let first = server.packets.suppliedBuffers
+        var most = first
+        // A rush that nobody looks at before it is over, then calm.
+        for (bursts, length) in [(20, 30), (2300, 30)] {
+            for burst in 0..<bursts {
+                Self.send(Array(repeating: [7], count: length), from: client.handle, to: server.socket.localAddress)
+                guard bursts > 20 || burst == bursts - 1 else { continue }
+                var missing = bursts > 20 ? length : length * bursts
+                while missing > 0 {
+                    let before = server.packets.count
+                    try server.receive(1)
+                    missing -= server.packets.count - before
+                    most = max(most, server.packets.suppliedBuffers)
+                }
+                server.packets.removeAll()
+            }
+        }
+        #expect(most >= first * 4)
+        let last = server.packets.suppliedBuffers
+        #expect(last < most)
+    }
+
     @Test func `datagrams wait for each other only while many come`() {
         var pace = ArrivalPace()
         pace.limit = 100

@@ -27,6 +27,27 @@ import Transport
         #expect(try client.next(&shard) == [0x40, 1, 0, 1, 6])
     }
 
+    @Test func `what came for an allocation that ends in the same turn reaches nobody, and the next one is as new`()
+        throws
+    {
+        var shard = try TestShard()
+        let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        for _ in 0..<20 {
+            let relayed = try client.allocate(&shard)
+            try client.bind(0x4000, to: peer.address, &shard)
+            // Both wait when the turn begins, the end before the datagram.
+            try client.ask(.refresh, [.init(.lifetime, [0, 0, 0, 0])])
+            peer.send([1], to: relayed)
+            #expect(try decode(client.next(&shard)).type.messageClass == .success)
+            let relays = shard.shard.relays.count
+            #expect(relays == 0)
+        }
+        let relayed = try client.allocate(&shard)
+        try client.bind(0x4000, to: peer.address, &shard)
+        peer.send([2], to: relayed)
+        #expect(try client.next(&shard) == [0x40, 0, 0, 1, 2])
+    }
+
     /// The option belongs to the socket: what was queued before must leave under the old one, in its order.
     @Test func `datagrams keep their order when only some must not be fragmented`() throws {
         var shard = try TestShard()

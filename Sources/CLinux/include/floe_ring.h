@@ -38,9 +38,10 @@ typedef struct floe_ring_event {
 
 /// Makes a ring over `count` buffers (a power of two) of `length` bytes at every `stride` bytes of `memory`.
 ///
-/// `supplied` of them are in use at first. Returns 0 or a negative errno.
+/// `supplied` of them are in use at first. So many `completions` (a power of two) may wait to be looked at; what is more,
+/// the kernel keeps in a list, which costs it time. Returns 0 or a negative errno.
 int floe_ring_create(
-    struct floe_ring **ring, uint8_t *memory, size_t stride, size_t length, int count, int supplied);
+    struct floe_ring **ring, uint8_t *memory, size_t stride, size_t length, int count, int supplied, int completions);
 /// Ends all operations and gives everything back; the sockets are free when it returns.
 void floe_ring_destroy(struct floe_ring *ring);
 
@@ -53,9 +54,10 @@ void floe_ring_forget(struct floe_ring *ring, uint64_t token);
 
 /// Begins what was asked for and waits until something has happened, at most so many nanoseconds, for ever if negative.
 ///
-/// With `gathering` microseconds it rests so long, unless `wanted` things happen before. 0 or a negative errno.
+/// With `gathering` microseconds it rests so long, unless `wanted` things happen before; where the kernel cannot do
+/// both (before Linux 6.12), it ends then in any case. 0 or a negative errno.
 int floe_ring_wait(struct floe_ring *ring, int64_t timeout_nanoseconds, uint32_t gathering, uint32_t wanted);
-/// Whether the kernel can gather.
+/// Whether the kernel can go on waiting where a rest has brought nothing.
 int floe_ring_gathers(const struct floe_ring *ring);
 /// Looks at the oldest event that was not taken: 1, or 0 if there is none.
 int floe_ring_peek(struct floe_ring *ring, floe_ring_event *event);
@@ -66,7 +68,9 @@ void floe_ring_pop(struct floe_ring *ring);
 int floe_ring_read(const struct floe_ring *ring, uint16_t buffer, int32_t result, floe_datagram *datagram);
 /// Gives the buffers of so many datagrams back.
 void floe_ring_recycle(struct floe_ring *ring, const floe_datagram *datagrams, int count);
-/// Puts as many buffers again into use, up to all of them; returns how many are.
-int floe_ring_grow(struct floe_ring *ring);
+/// Puts as many buffers again into use, up to all of them, until they are found to be more than enough.
+void floe_ring_grow(struct floe_ring *ring);
+/// How many buffers are in use.
+int floe_ring_supplied(const struct floe_ring *ring);
 
 #endif
