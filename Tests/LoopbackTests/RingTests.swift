@@ -151,7 +151,8 @@ private enum RingSystem {
 
     @Test func `a socket that was removed leaves its port at once, and no datagram reaches the ring`() throws {
         var packets = try DatagramReceiveBatch(ringOf: 8)
-        var address = Loopback.v4
+        // Nobody else's, so that no other test takes the port.
+        var address = Loopback.address("127.3.0.1")
         for _ in 0..<50 {
             let socket = try UDPSocket(boundTo: address)
             address = socket.localAddress
@@ -172,7 +173,8 @@ private enum RingSystem {
         do {
             var packets = try DatagramReceiveBatch(ringOf: 8)
             for number in 0..<100 {
-                let socket = try UDPSocket(boundTo: Loopback.v4)
+                // Nobody else's, so that no other test takes the port.
+                let socket = try UDPSocket(boundTo: Loopback.address("127.3.0.2"))
                 sockets.append(socket.localAddress)
                 let isAdded = packets.add(socket.handle, token: UInt64(number))
                 #expect(isAdded)
@@ -231,11 +233,11 @@ private enum RingSystem {
         var names: [UDPSocketHandle] = []
         var packets = try DatagramReceiveBatch(ringOf: buffers, completions: completions)
         for number in 0..<count {
-            let socket = try UDPSocket(boundTo: Loopback.v4)
+            let socket = try UDPSocket(boundTo: Loopback.address("127.3.0.3"))
             names.append(socket.handle)
             let isKept = sockets.insert(socket) != nil
-            let isAdded = packets.watchErrors(of: names[number], token: UInt64(number))
-            let isWatched = packets.add(names[number], token: UInt64(number))
+            let isWatched = packets.watchErrors(of: names[number], token: UInt64(number))
+            let isAdded = packets.add(names[number], token: UInt64(number))
             try #require(isKept && isAdded && isWatched)
         }
         try packets.wait(until: .zero)
