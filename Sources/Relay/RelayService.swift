@@ -13,6 +13,7 @@ public final class RelayService: Sendable {
     private let threads: ThreadList
     private let shared: TURNServerShared
     private let configuration: RelayConfiguration
+    private let choice: (backEnd: DatagramBackEnd, refusal: SystemError?)
     private let nextShard = Atomic<UInt>(0)
 
     /// Opens all listeners and starts the threads.
@@ -39,6 +40,7 @@ public final class RelayService: Sendable {
         // The kernel spreads clients over the sockets that exist: the first packet is taken when all of them do, or a
         // client would find itself at another shard, without its allocation.
         var shards: [ShardBox] = []
+        var choice: (backEnd: DatagramBackEnd, refusal: SystemError?) = (.epoll, nil)
         do {
             let siblings = try (0..<max(1, configuration.threads)).map { _ in
                 try Mailbox<RelayShard.Command>(limit: 1024)
@@ -64,7 +66,7 @@ public final class RelayService: Sendable {
                     logger: logger
                 )
                 try shard.open()
-                if mailboxes.isEmpty { Self.report(shard.backEnd, shard.ringRefusal, logger) }
+                choice = (shard.backEnd, shard.ringRefusal)
                 shards.append(ShardBox(shard))
                 mailboxes.append(mailbox)
                 reports.append(report)
@@ -78,16 +80,19 @@ public final class RelayService: Sendable {
             threads.join()
             throw error
         }
+        self.choice = choice
         self.mailboxes = mailboxes
         self.reports = reports
         self.threads = threads
     }
 
-    private static func report(_ backEnd: DatagramBackEnd, _ refusal: SystemError?, _ logger: Logger) {
-        guard let refusal else { return logger.info("Relaying datagrams.", ["io": .text(backEnd.rawValue)]) }
+    /// Says how datagrams are received and sent, and why not by io_uring if it was to be.
+    public func reportBackEnd(to logger: Logger) {
+        let io = LogValue.text(choice.backEnd.rawValue)
+        guard let refusal = choice.refusal else { return logger.info("Relaying datagrams.", ["io": io]) }
         logger.info(
             "Relaying datagrams without io_uring, which costs more processor time.",
-            ["io": .text(backEnd.rawValue), "reason": .text("\(refusal)"), "hint": .text(Self.hint(refusal))]
+            ["io": io, "reason": .text("\(refusal)"), "hint": .text(Self.hint(refusal))]
         )
     }
 

@@ -83,6 +83,7 @@ final class FloeServer: Sendable {
         self.addressing = addressing
         self.listening = listening
         report = StartReport(options, state, identities[0], addressing, machine, now: now).text
+        relay.reportBackEnd(to: logger)
     }
 
     /// Ends all connections and waits for the threads; a few seconds at most.
