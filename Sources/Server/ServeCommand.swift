@@ -253,7 +253,7 @@ public enum ServeCommand {
                     OptionSpecification(
                         "io",
                         "KIND",
-                        standard: "auto",
+                        standard: "epoll",
                         help: "how datagrams are received and sent: auto (io_uring where it may), epoll or io_uring"
                     ),
                     OptionSpecification("log-level", "LEVEL", standard: "info", help: "debug, info, warning or error"),
