@@ -82,6 +82,12 @@ let drivers: [Target] = [
     .target(name: "CLinux", exclude: exists("Sources/CLinux/README.md") ? ["README.md"] : []),
     module("EventLoop", ["Bytes", "NetTypes", "Diagnostics", "CLinux"]),
     module("Transport", ["Bytes", "NetTypes", "Diagnostics", "Crypto", "ProxyProtocol", "CLinux", "EventLoop"]),
+    .target(
+        name: "FastPath",
+        dependencies: dependencies(["NetTypes", "CLinux", "EventLoop"]),
+        exclude: ["README.md", "relay.bpf.c"],
+        swiftSettings: settings
+    ),
     system("CCares", pkgConfig: "libcares", apt: "libc-ares-dev"),
     module("NameResolver", ["NetTypes", "STUN", "Resolution", "EventLoop", "Transport", "CCares"]),
 ]
@@ -92,7 +98,7 @@ let services: [Target] = [
         "Relay",
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "CLinux", "EventLoop",
-            "Transport",
+            "FastPath", "Transport",
         ]
     ),
     module(
@@ -129,7 +135,7 @@ let services: [Target] = [
         "Server",
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
-            "Transport", "Store", "Resolution", "NameResolver", "Relay", "WebService", "Instruments",
+            "Transport", "Store", "Resolution", "NameResolver", "FastPath", "Relay", "WebService", "Instruments",
             "CommandLineSupport", "Conformance", "Bench", "Simulation", "CallSimulation",
         ]
     ),
@@ -168,6 +174,7 @@ let testing: [Target] = [
         ["TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]
     ),
     tests("ResolutionTests", ["Resolution", "STUN", "TURN", "NetTypes", "TestSupport"]),
+    tests("FastPathTests", ["FastPath", "EventLoop", "NetTypes"]),
     tests(
         "NameResolverTests",
         ["NameResolver", "Resolution", "STUN", "TURN", "Transport", "EventLoop", "NetTypes", "Bytes", "TestSupport"]

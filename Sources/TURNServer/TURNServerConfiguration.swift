@@ -46,6 +46,8 @@ public struct TURNServerConfiguration: Sendable {
     ///
     /// Departure: RFC 8656 §12 reserves them. Clients of RFC 5766, such as older tools of coturn, use them; off by default.
     public var acceptsLegacyChannels = false
+    /// Whether `channelPathsChanged` is told, for a driver that can relay without the engine.
+    public var tellsChannelPaths = false
 
     /// Makes a configuration; everything that is not given has its documented default.
     public init(credentials: TURNServerCredentials, relayAddresses: [RelayAddress], gate: PeerAddressGate? = nil) {

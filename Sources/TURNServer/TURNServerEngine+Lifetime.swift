@@ -39,6 +39,7 @@ extension TURNServerEngine {
                     allocation.relays[family] = .open(relay)
                 }
             }
+            tellChannelPaths(of: handle)
         }
         settle(handle, .deleted, at: context.now)
         let ticket = isMove && allocations.contains(handle) ? move(handle, to: context.client, at: context.now) : nil

@@ -172,6 +172,7 @@ extension TURNServerEngine {
         clients.insert(handle, for: client)
         _ = allocations.update(handle) { $0.client = client }
         counters.moves &+= 1
+        tellChannelPaths(of: handle)
         if let summary = allocations.read(handle, { $0.summary(at: now) }) { log(.allocationMoved(summary, from: old)) }
     }
 
@@ -191,6 +192,7 @@ extension TURNServerEngine {
         } else {
             clients.remove(client)
             mobile[handle]?.isDetached = true
+            tellChannelPaths(of: handle)
         }
         return true
     }

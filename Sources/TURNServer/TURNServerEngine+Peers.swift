@@ -40,6 +40,7 @@ extension TURNServerEngine {
             return fail(context.responder, .insufficientCapacity, "too many new peers")
         }
         for peer in peers { permit(peer, handle, context) }
+        tellChannelPaths(of: handle)
         succeed(context.responder) { _, _ in }
     }
 
@@ -98,6 +99,7 @@ extension TURNServerEngine {
         }
         permit(peer, handle, context)
         bind(number, peer, handle, at: now)
+        tellChannelPaths(of: handle)
         succeed(context.responder) { _, _ in }
     }
 
@@ -206,6 +208,7 @@ extension TURNServerEngine {
     mutating func removePeers(of handle: SlotHandle, _ family: AddressFamily) {
         guard let (permissions, channels) = allocations.read(handle, { ($0.permissions, $0.channels) }) else { return }
         for ip in permissions where ip.family == family { peers.removePermission(handle.index, ip) }
+        tellChannelPaths(of: handle)
         let gone = channels.filter { peers.address(handle.index, ofChannel: $0)?.family == family }
         for number in gone { peers.removeChannel(handle.index, number) }
         _ = allocations.update(handle) { allocation in

@@ -23,7 +23,11 @@ extension TURNServerEngine {
         configuration.followsClientFamily = fresh.followsClientFamily
         credentials = fresh.credentials
         gate = fresh.gate
-        for handle in allocations.handles { closeDenied(handle) }
+        for handle in allocations.handles {
+            // Before the channels may go: without any there is nothing to tell.
+            tellChannelPaths(of: handle)
+            closeDenied(handle)
+        }
     }
 
     /// Ends all that leads an allocation to peers which the gate would not admit as it did.

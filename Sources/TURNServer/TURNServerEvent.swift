@@ -1,3 +1,4 @@
+public import Bytes
 public import NetTypes
 
 /// What the engine asks of its driver, and what it tells for logs.
@@ -23,6 +24,10 @@ public enum TURNServerEvent: Sendable, Equatable {
     case joinPeer(PeerConnectionID, ClientTuple)
     /// Close this connection with a peer; a client's stream that is joined to it ends with what it has to say.
     case closePeer(PeerConnectionID)
+    /// `channelPaths(of:at:)` of an allocation may now say something else, and must not be believed any longer as it was.
+    ///
+    /// Comes before `closeRelay`; only with `tellsChannelPaths`.
+    case channelPathsChanged(SlotHandle)
     /// A client that has an allocation elsewhere may now use this 5-tuple too: its stream must be kept.
     case clientJoined(ClientTuple)
     /// It may no longer use this one.

@@ -9,6 +9,7 @@
 #define FLOE_CLINUX_H
 
 #include "floe_address.h"
+#include "floe_bpf.h"
 #include "floe_datagram.h"
 #include "floe_poll.h"
 #include "floe_ring.h"

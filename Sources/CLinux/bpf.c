@@ -1,0 +1,106 @@
+#define _GNU_SOURCE
+#include "floe_bpf.h"
+
+#include "kernel_address.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// The kernel's union of arguments, as far as it is used here; the headers of Debian 12 are older than TCX. What is not
+// set must be 0.
+typedef union bpf_arguments {
+    struct {
+        uint32_t type, key_length, value_length, capacity, flags;
+    } map;
+    struct {
+        uint32_t map;
+        _Alignas(8) uint64_t key;
+        uint64_t value, flags;
+    } element;
+    struct {
+        uint32_t type, count;
+        uint64_t instructions, license;
+        uint32_t log_level, log_length;
+        uint64_t log;
+    } program;
+    struct {
+        uint32_t program, interface, attach_type, flags;
+    } link;
+    struct {
+        uint32_t program, verdict, length, out_length;
+        uint64_t packet, out;
+        uint32_t repeat, duration, context_length, context_out_length;
+        uint64_t context, context_out;
+    } run;
+    uint8_t all[256];
+} bpf_arguments;
+
+enum { MAP_CREATE = 0, MAP_GET = 1, MAP_SET = 2, PROGRAM_LOAD = 5, PROGRAM_RUN = 10, MAP_TAKE = 21, LINK_CREATE = 28 };
+enum { MAP_TYPE_HASH = 1, NO_PREALLOCATION = 1, PROGRAM_TYPE_PACKETS = 3, TCX_INGRESS = 46 };
+
+static int bpf(int command, bpf_arguments *arguments, size_t length) {
+    long result = syscall(SYS_bpf, command, arguments, length);
+    return result < 0 ? -errno : (int)result;
+}
+
+int floe_bpf_create_map(uint32_t key_length, uint32_t value_length, uint32_t capacity) {
+    bpf_arguments arguments = {0};
+    arguments.map.type = MAP_TYPE_HASH;
+    arguments.map.key_length = key_length;
+    arguments.map.value_length = value_length;
+    arguments.map.capacity = capacity;
+    arguments.map.flags = NO_PREALLOCATION;
+    return bpf(MAP_CREATE, &arguments, sizeof arguments.map);
+}
+
+static int on_element(int command, int map, const void *key, const void *value) {
+    bpf_arguments arguments = {0};
+    arguments.element.map = (uint32_t)map;
+    arguments.element.key = (uintptr_t)key;
+    arguments.element.value = (uintptr_t)value;
+    return bpf(command, &arguments, sizeof arguments.element);
+}
+
+int floe_bpf_set(int map, const void *key, const void *value) { return on_element(MAP_SET, map, key, value); }
+int floe_bpf_get(int map, const void *key, void *value) { return on_element(MAP_GET, map, key, value); }
+int floe_bpf_take(int map, const void *key, void *value) { return on_element(MAP_TAKE, map, key, value); }
+
+int floe_bpf_load(const uint64_t *instructions, uint32_t count, char *log, uint32_t log_length) {
+    bpf_arguments arguments = {0};
+    arguments.program.type = PROGRAM_TYPE_PACKETS;
+    arguments.program.count = count;
+    arguments.program.instructions = (uintptr_t)instructions;
+    arguments.program.license = (uintptr_t)"Apache-2.0";
+    arguments.program.log_level = log_length ? 1 : 0;
+    arguments.program.log_length = log_length;
+    arguments.program.log = (uintptr_t)(log_length ? log : NULL);
+    return bpf(PROGRAM_LOAD, &arguments, sizeof arguments.program);
+}
+
+int floe_bpf_attach(int program, uint32_t interface) {
+    bpf_arguments arguments = {0};
+    arguments.link.program = (uint32_t)program;
+    arguments.link.interface = interface;
+    arguments.link.attach_type = TCX_INGRESS;
+    return bpf(LINK_CREATE, &arguments, sizeof arguments.link);
+}
+
+int floe_bpf_run(
+    int program, uint32_t interface, const uint8_t *packet, uint32_t length, uint8_t *out, uint32_t *out_length) {
+    // The kernel's struct __sk_buff: the interface is its eleventh field.
+    uint32_t context[48] = {0};
+    context[10] = interface;
+    bpf_arguments arguments = {0};
+    arguments.run.program = (uint32_t)program;
+    arguments.run.length = length;
+    arguments.run.out_length = *out_length;
+    arguments.run.packet = (uintptr_t)packet;
+    arguments.run.out = (uintptr_t)out;
+    arguments.run.context = (uintptr_t)context;
+    arguments.run.context_length = sizeof context;
+    int result = bpf(PROGRAM_RUN, &arguments, sizeof arguments.run);
+    if (result < 0) return result;
+    *out_length = arguments.run.out_length;
+    return (int)arguments.run.verdict;
+}

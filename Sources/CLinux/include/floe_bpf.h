@@ -1,0 +1,59 @@
+#ifndef FLOE_BPF_H
+#define FLOE_BPF_H
+
+#include "floe_address.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+// The bpf() system call, as far as a program at the ingress of interfaces (TCX, Linux 6.6) with one hash map needs it.
+
+/// What packets of a flow look like: addresses, ports and channel as on the wire, an IPv4 address in the first four bytes.
+///
+/// This and `floe_relay_path` are the `key` and the `path` of Sources/FastPath/relay.bpf.c.
+typedef struct floe_relay_key {
+    uint64_t source_high, source_low, destination_high, destination_low;
+    uint16_t source_port, destination_port;
+    /// 0 for datagrams of a peer.
+    uint16_t channel;
+    /// 4 or 6.
+    uint16_t family;
+} floe_relay_key;
+
+/// What becomes of them.
+typedef struct floe_relay_path {
+    uint64_t source_high, source_low, destination_high, destination_low;
+    uint16_t source_port, destination_port;
+    /// 0 on the way to the peer.
+    uint16_t channel;
+    /// The MTU of the interface that they leave by.
+    uint16_t longest;
+    uint32_t from_interface, to_interface;
+    /// On the monotonic clock, in nanoseconds.
+    uint64_t expires;
+    uint64_t packets, bytes;
+} floe_relay_path;
+
+/// Makes a hash map whose elements take memory as they come; returns its descriptor or a negative errno.
+int floe_bpf_create_map(uint32_t key_length, uint32_t value_length, uint32_t capacity);
+/// Sets an element.
+int floe_bpf_set(int map, const void *key, const void *value);
+/// Reads an element into `value`; -ENOENT if there is none.
+int floe_bpf_get(int map, const void *key, void *value);
+/// Removes an element and tells what it was; -ENOENT if there is none.
+int floe_bpf_take(int map, const void *key, void *value);
+/// Loads a program for packets; what the verifier says goes to `log`, which may be NULL with a length of 0.
+int floe_bpf_load(const uint64_t *instructions, uint32_t count, char *log, uint32_t log_length);
+/// Attaches a program to an interface for as long as the returned descriptor, or a copy of it, is open.
+int floe_bpf_attach(int program, uint32_t interface);
+/// Runs a program on one packet that came in on `interface`; returns its verdict. `out_length` is the space at `out`, then
+/// what was written.
+int floe_bpf_run(
+    int program, uint32_t interface, const uint8_t *packet, uint32_t length, uint8_t *out, uint32_t *out_length);
+
+/// The interface that a packet from the local address to the remote one leaves by; -ENETUNREACH if it does not leave.
+int floe_route_interface(const floe_address *local, const floe_address *remote);
+/// The MTU of an interface in bytes, or a negative errno.
+int floe_interface_mtu(uint32_t interface);
+
+#endif
