@@ -116,6 +116,12 @@ public struct FlowTraffic: Hashable, Sendable {
     public var packets: UInt64
     /// Their payload's bytes.
     public var bytes: UInt64
+
+    /// Makes a count.
+    public init(packets: UInt64, bytes: UInt64) {
+        self.packets = packets
+        self.bytes = bytes
+    }
 }
 
 /// An address and a port with the bytes in the order of the wire.

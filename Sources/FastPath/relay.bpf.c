@@ -18,6 +18,8 @@ static __u32 (*const random_bits)(void) = (void *)BPF_FUNC_get_prandom_u32;
 static long (*const pull_data)(struct __sk_buff *, __u32) = (void *)BPF_FUNC_skb_pull_data;
 static long (*const adjust_room)(struct __sk_buff *, __s32, __u32, __u64) = (void *)BPF_FUNC_skb_adjust_room;
 static long (*const checksum_level)(struct __sk_buff *, __u64) = (void *)BPF_FUNC_csum_level;
+static __u64 (*const checksum_difference)(void *, __u32, void *, __u32, __u32) = (void *)BPF_FUNC_csum_diff;
+static long (*const load_bytes)(const void *, __u32, void *, __u32) = (void *)BPF_FUNC_skb_load_bytes;
 static long (*const redirect_to_neighbour)(__u32, void *, int, __u64) = (void *)BPF_FUNC_redirect_neigh;
 
 enum {
@@ -28,6 +30,7 @@ enum {
     LONGEST = 1500, // bytes of a UDP datagram with its header
     SAFE_IPV6 = 1280, // bytes of a packet that every path takes, for nobody on the way cuts it (RFC 8200 section 5)
     NETWORK_CONTROL = 0xC0,
+    CHUNK = 64, // bytes that are summed at once
 };
 
 struct ethernet {
@@ -85,29 +88,23 @@ INLINE __u64 less(__u64 value) { return words(~value); }
 
 // Whether the UDP checksum is right, and is the final one. The sum of a packet that has not left this machine's memory is
 // the pseudo header's alone until a device finishes it (CHECKSUM_PARTIAL): such a packet goes up.
-INLINE bool has_right_checksum(struct __sk_buff *skb, const struct udp *udp, void *end, __u64 pseudo) {
+INLINE bool has_right_checksum(
+    struct __sk_buff *skb, __u32 offset, __u32 length, struct udp *udp, void *end, __u64 pseudo) {
     if (udp->checksum == 0 || udp->checksum == fold(pseudo)) return false;
     if (checksum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0) return true;
     __u64 sum = pseudo;
-    const __u8 *at = (const __u8 *)udp;
+    void *at = udp;
 #pragma clang loop unroll(disable)
-    for (int i = 0; i < LONGEST / 32 + 1; i++) {
-        if ((void *)(at + 32) > end) break;
-        const __u64 *chunk = (const __u64 *)at;
-        sum += words(chunk[0]) + words(chunk[1]) + words(chunk[2]) + words(chunk[3]);
-        at += 32;
+    for (int i = 0; i < LONGEST / CHUNK; i++) {
+        if (at + CHUNK > end) break;
+        sum += checksum_difference(0, 0, at, CHUNK, 0);
+        at += CHUNK;
     }
-#pragma clang loop unroll(disable)
-    for (int i = 0; i < 7; i++) {
-        if ((void *)(at + 4) > end) break;
-        sum += *(const __u32 *)at;
-        at += 4;
-    }
-    if ((void *)(at + 2) <= end) {
-        sum += *(const __u16 *)at;
-        at += 2;
-    }
-    if ((void *)(at + 1) <= end) sum += *at;
+    // What is left has a length that the verifier cannot know: it is summed as a copy with zeros behind it.
+    __u64 rest[CHUNK / 8] = {0};
+    const __u32 left = length % CHUNK;
+    if (left && load_bytes(skb, offset + length - left, rest, left)) return false;
+    sum += checksum_difference(0, 0, rest, CHUNK, 0);
     return fold(sum) == 0xFFFF;
 }
 
@@ -166,7 +163,7 @@ INLINE int relay(struct __sk_buff *skb, const bool is_ipv6) {
 
     __u64 pseudo = words(key.source[0]) + words(key.source[1]) + words(key.destination[0]) + words(key.destination[1]) +
                    udp->length + BIG16(UDP);
-    if (!has_right_checksum(skb, udp, end, pseudo)) return UP;
+    if (!has_right_checksum(skb, transport, length, udp, end, pseudo)) return UP;
 
     const __s32 change = is_framed ? -4 : 4;
     const __u32 packet = skb->len - ETHERNET + change;

@@ -1,4 +1,5 @@
 public import Crypto
+public import FastPath
 public import NetTypes
 public import TURNServer
 public import Transport
@@ -92,6 +93,15 @@ public struct RelayConfiguration: Sendable {
     ///
     /// It bounds what the relay adds to their latency for the sake of fewer wake-ups.
     public var gatheringTime = TimeSpan.microseconds(100)
+
+    /// The kernel's relaying of bound channels, which replaces the shards' where it can; with it, no datagrams are merged,
+    /// and `server.tellsChannelPaths` is set.
+    public var fastPath: FastPath? {
+        didSet {
+            server.tellsChannelPaths = fastPath != nil
+            mergesDatagrams = mergesDatagrams && fastPath == nil
+        }
+    }
 
     /// Makes a configuration with the documented defaults.
     public init(server: TURNServerConfiguration, listeners: [Listener]) {

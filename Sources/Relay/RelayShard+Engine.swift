@@ -59,6 +59,7 @@ extension RelayShard {
         case .joinPeer(let id, let client): joinPeer(id, client, at: now)
         case .closePeer(let id):
             if let handle = peersByID[id] { closePeer(handle, at: now) }
+        case .channelPathsChanged(let handle): updateFastFlows(of: handle, at: now)
         case .clientJoined(let client): countAllocation(of: client, 1)
         case .clientLeft(let client): countAllocation(of: client, -1)
         case .allocationMoved(let summary, let old):

@@ -88,6 +88,8 @@ struct RelayShard: ~Copyable {
     let ringRefusal: SystemError?
     /// What is added to the ring again before the next wait.
     var rearm = RingRearm()
+    /// What the kernel relays for this shard.
+    var fastFlows: FastFlows
     /// What a stream has brought, while it is worked on; and a response on its way out.
     var input: [UInt8] = []
     var response: [UInt8] = []
@@ -127,6 +129,7 @@ struct RelayShard: ~Copyable {
         self.forwards = forwards
         self.logger = logger
         associations = DTLSAssociations(configuration)
+        fastFlows = FastFlows(configuration.fastPath)
         self.poller = poller
         var refusal: SystemError?
         packets = Self.packets(configuration, &refusal)
@@ -317,7 +320,9 @@ struct RelayShard: ~Copyable {
     private mutating func publish(at now: Instant) {
         nextReport = now + .milliseconds(500)
         engine.setWallClock(unixSeconds: WallClock.unixSeconds())
+        countFastFlows()
         var snapshot = RelaySnapshot()
+        snapshot.fastPath = configuration.fastPath.map { _ in (UInt64(fastFlows.count), fastFlows.packets) }
         snapshot.engines = [engine.statistics]
         snapshot.isDraining = !engine.acceptsAllocations
         for handle in streams.handles {

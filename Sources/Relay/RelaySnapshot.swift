@@ -19,6 +19,8 @@ public struct RelaySnapshot: Sendable {
     /// Datagrams that the kernel has dropped, nearly always because a receive buffer was full: at listeners as they are
     /// dropped, at relay sockets when they are closed.
     public internal(set) var kernelDrops: (atListeners: UInt64, atRelays: UInt64) = (0, 0)
+    /// Flows that the kernel relays, and the datagrams that it has relayed; `nil` without a fast path.
+    public internal(set) var fastPath: (flows: UInt64, packets: UInt64)?
     /// What DTLS associations there are and were.
     var dtls = DTLSStatistics()
     /// What the drivers have dropped, by reason.
@@ -37,6 +39,9 @@ public struct RelaySnapshot: Sendable {
         kernelDrops.atListeners &+= other.kernelDrops.atListeners
         kernelDrops.atRelays &+= other.kernelDrops.atRelays
         acceptedStreams.merge(other.acceptedStreams, uniquingKeysWith: +)
+        if let more = other.fastPath {
+            fastPath = ((fastPath?.flows ?? 0) &+ more.flows, (fastPath?.packets ?? 0) &+ more.packets)
+        }
         dtls += other.dtls
         drops.merge(other.drops, uniquingKeysWith: +)
         sendErrors.merge(other.sendErrors, uniquingKeysWith: +)
@@ -90,6 +95,15 @@ public struct RelaySnapshot: Sendable {
             label: "direction",
             [("to_peer", sum { $0.traffic.bytesToPeers }), ("to_client", sum { $0.traffic.bytesToClient })]
         )
+        if let fastPath {
+            page.add(.gauge, "floe_turn_fast_path_flows", "Flows that the kernel relays.", fastPath.flows)
+            page.add(
+                .counter,
+                "floe_turn_fast_path_packets_total",
+                "Datagrams that the kernel has relayed; they are among all relayed ones.",
+                fastPath.packets
+            )
+        }
         page.add(
             .counter,
             "floe_turn_requests_total",

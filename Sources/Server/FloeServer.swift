@@ -51,7 +51,7 @@ final class FloeServer: Sendable {
         let store = try Self.openStore(state)
         let secrets = try Secrets(options, state, store)
         let policy = try WebSetup.policy(options, secrets)
-        let relayConfiguration = try RelaySetup.configuration(
+        var relayConfiguration = try RelaySetup.configuration(
             options,
             secrets,
             addressing,
@@ -59,6 +59,7 @@ final class FloeServer: Sendable {
             listening,
             certificates
         )
+        relayConfiguration.fastPath = try FastPathSetup.make(options, logger: logger)
         do {
             relay = try RelayService(relayConfiguration, logger: logger)
         } catch {

@@ -172,6 +172,12 @@ public enum ServeCommand {
                         standard: "200",
                         help: "answers a second to requests without credentials from one address (IPv6: one /64)"
                     ),
+                    OptionSpecification(
+                        "fast-path",
+                        "WHERE",
+                        repeats: true,
+                        help: "let the kernel relay bound channels (BPF): auto, off (default), or interfaces"
+                    ),
                 ]
             ),
             (

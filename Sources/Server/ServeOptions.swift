@@ -47,6 +47,16 @@ public struct ServeOptions: Sendable {
         public let key: String
     }
 
+    /// Where the kernel relays bound channels by itself.
+    public enum FastPathChoice: Sendable, Equatable {
+        /// Nowhere.
+        case off
+        /// At every interface, if it can be had.
+        case auto
+        /// At these interfaces, or the server does not start.
+        case interfaces([String])
+    }
+
     /// Two different addresses of one family.
     public struct AddressPair: Sendable, Equatable, LosslessStringConvertible {
         /// The first address.
@@ -185,6 +195,8 @@ public struct ServeOptions: Sendable {
     public var origins: [String]
     /// Who may read the metrics besides loopback.
     public var metricsFrom: [IPPrefix]
+    /// Where the kernel relays bound channels by itself.
+    public var fastPath: FastPathChoice
     /// Threads that relay, or `nil` for one per core.
     public var threads: Int?
     /// How long SIGTERM lets allocations live on while none is made.
@@ -295,6 +307,16 @@ public struct ServeOptions: Sendable {
             throw UsageError("'\(origin)' is not right for '--origin': it takes an origin such as https://example.org.")
         }
         metricsFrom = try arguments.values("metrics-from", prefix)
+        let fastPaths = arguments.texts("fast-path")
+        switch fastPaths {
+        case [], ["off"]: fastPath = .off
+        case ["auto"]: fastPath = .auto
+        default:
+            guard !fastPaths.contains("auto"), !fastPaths.contains("off") else {
+                throw UsageError("'--fast-path' takes 'auto' or 'off' alone, or interfaces.")
+            }
+            fastPath = .interfaces(fastPaths)
+        }
         threads = try arguments.number("threads", in: 1...256)
         drainTime = .seconds(UInt64(try arguments.number("drain-time", in: 0...86_400) ?? 0))
         io = try choice("io", DatagramBackEnd.self) ?? .epoll

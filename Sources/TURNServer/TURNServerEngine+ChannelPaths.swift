@@ -1,5 +1,6 @@
 public import Bytes
 public import NetTypes
+import TURN
 
 /// One bound channel as packets show it, for a driver that relays them where the engine does not see them.
 public struct ChannelPath: Sendable, Hashable {

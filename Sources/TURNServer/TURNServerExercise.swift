@@ -30,6 +30,7 @@ package struct TURNServerExercise: ~Copyable {
         configuration.limits.limitedPrefixes = 64
         configuration.limits.connectionsPerAllocation = 4
         configuration.relaysTCP = true
+        configuration.tellsChannelPaths = true
         return configuration
     }
 
@@ -236,6 +237,10 @@ package struct TURNServerExercise: ~Copyable {
             case .closeRelay(let token):
                 let known = sockets.removeValue(forKey: token)
                 precondition(known != nil, "closed a socket that is not open")
+            case .channelPathsChanged(let handle):
+                for path in engine.channelPaths(of: handle, at: now) {
+                    precondition(path.client.transport == .udp && path.toClientUntil <= path.toPeerUntil)
+                }
             case .connectPeer(let request):
                 failures = max(0, failures - 1)
                 let isNew = connections.insert(request.id).inserted
