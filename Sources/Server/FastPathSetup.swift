@@ -2,6 +2,7 @@ import CommandLineSupport
 import Diagnostics
 import EventLoop
 import FastPath
+import NetTypes
 import Transport
 
 /// The kernel's fast path, as `--fast-path` wishes it.

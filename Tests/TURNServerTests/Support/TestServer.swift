@@ -187,7 +187,7 @@ final class TestServer {
         case .closeRelay(let token):
             let known = sockets.removeValue(forKey: token)
             #expect(known != nil, "closed a socket that is not open")
-        case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed: break
+        case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed, .channelPathsChanged: break
         case .clientJoined, .clientLeft, .allocationMoved: break
         }
     }
