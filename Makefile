@@ -15,7 +15,8 @@ TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn haproxy nftables conntrack ip
 RELEASE := -c release --static-swift-stdlib
 
 .PHONY: help run build test lint documentation unit model-long allocations instructions thread-sanitizer fuzz fuzz-long \
-	turn-clients nat server flood bench soak overload calls screenshots conformance conform-coturn clean build-packages test-packages
+	turn-clients nat server flood fast-path bench soak overload calls screenshots conformance conform-coturn clean \
+	build-packages test-packages
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -72,6 +73,10 @@ nat: build ## servers found by name; what `floe nat` finds out behind kernel NAT
 server: build ## black-box tests of the built server, as root
 	$(AS_ROOT) Interop/test_server.py
 	$(AS_ROOT) Interop/test_flood.py
+
+fast-path: build ## the kernel's fast path against user space, as root
+	Scripts/make-relay-program --check
+	$(AS_ROOT) Interop/test_fast_path.py
 
 flood: build ## ten million datagrams from forged sources, as root (two minutes)
 	$(AS_ROOT) Interop/test_flood.py --count 10000000

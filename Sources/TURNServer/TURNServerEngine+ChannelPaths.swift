@@ -28,7 +28,7 @@ extension TURNServerEngine {
         guard !limitsBandwidth,
             let (client, channels) = allocations.read(handle, { ($0.client, $0.channels) }),
             allocations.read(handle, { $0.bandwidth == nil && $0.transport == .udp }) == true,
-            client.transport == .udp, clients[client] == handle, mobile[handle]?.isDetached != true,
+            client.transport == .udp, client.remote.scope == 0, clients[client] == handle, mobile[handle]?.isDetached != true,
             let open = allocations.read(handle, { $0.relays[client.remote.family].open }) ?? nil
         else { return [] }
         let relay = SocketAddress(configuration.relayAddresses[open.lease.relay].local, port: open.lease.port)

@@ -146,6 +146,7 @@ import Testing
             "'example.org' is not right for '--origin': it takes an origin such as https://example.org."
         ),
         (["--log-level", "loud"], "'loud' is not right for '--log-level': it takes debug, info, warning or error."),
+        (["--fast-path", "auto", "--fast-path", "eth0"], "'--fast-path' takes 'auto' or 'off' alone, or interfaces."),
         (["--log-format", "x"], "'x' is not right for '--log-format': it takes one of human, json."),
         (["--realm", "a\"b"], "'--realm' takes at most 127 printable ASCII characters without quotes or backslashes."),
         (
