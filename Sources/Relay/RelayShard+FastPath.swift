@@ -23,13 +23,22 @@ struct FastFlows: ~Copyable {
     mutating func replace(_ handle: SlotHandle, with channels: [ChannelPath], at now: Instant) -> RelayedTraffic {
         guard let path else { return RelayedTraffic() }
         var traffic = RelayedTraffic()
+        var wanted = Set(channels.flatMap { Self.flows(of: $0) }.filter { now < $0.expires })
+        var kept: [Entry] = []
         for entry in entries.removeValue(forKey: handle) ?? [] {
-            count -= 1
-            if let total = path.close(entry.flow) { note(total, of: entry, in: &traffic) }
+            if wanted.remove(entry.flow) != nil {
+                kept.append(entry)
+            } else {
+                count -= 1
+                if let total = path.close(entry.flow) { note(total, of: entry, in: &traffic) }
+            }
         }
-        let flows = channels.flatMap { Self.flows(of: $0) }.filter { now < $0.expires && path.open($0) }
-        if !flows.isEmpty { entries[handle] = flows.map { Entry(flow: $0) } }
-        count += flows.count
+        // A request that changes one channel of many must not cost as much as all of them.
+        for flow in wanted where path.open(flow) {
+            count += 1
+            kept.append(Entry(flow: flow))
+        }
+        if !kept.isEmpty { entries[handle] = kept }
         return traffic
     }
 
