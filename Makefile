@@ -7,7 +7,8 @@ ROUNDS ?= 4
 LOADS ?=
 DURATION ?= 3600
 # Network namespaces need root.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) /usr/bin/python3
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+AS_ROOT := $(SUDO) /usr/bin/python3
 
 BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev libc-ares-dev
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn haproxy nftables conntrack iproute2 procps openssl python3 curl \
@@ -38,7 +39,7 @@ documentation: ## check that what scripts have written is up to date
 	Scripts/coverage-table --check
 
 unit: build-packages ## the tests that need no root
-	$(SWIFT) test
+	$(SWIFT) test --skip '^FastPathTests\.'
 
 model-long: build-packages ## a million random operations of the TURN server against its model (FLOE_SEED=n replays one)
 	FLOE_MODEL_OPERATIONS=1000000 $(SWIFT) test --filter 'TURNServerTests.ModelTests'
@@ -76,6 +77,8 @@ server: build ## black-box tests of the built server, as root
 
 fast-path: build ## the kernel's fast path against user space, as root
 	Scripts/make-relay-program --check
+	$(SWIFT) build --build-tests
+	$(SUDO) "$$($(SWIFT) build --show-bin-path)"/*PackageTests.xctest --testing-library swift-testing --filter '^FastPathTests\.'
 	$(AS_ROOT) Interop/test_fast_path.py
 
 flood: build ## ten million datagrams from forged sources, as root (two minutes)

@@ -10,29 +10,35 @@ from support import server, sockets, stun, websocket
 
 HOST = f"{server.ADDRESS}:8443"
 CLIENT, FLOODER = "203.0.113.40", "203.0.113.41"
+CLIENT6, FLOODER6 = "2001:db8::40", "2001:db8::41"
 COMMON = ["--listen", server.ADDRESS, "--realm", "floe.test", "--advertise-tls", "always"]
 
 
 class Place:
-    def __init__(self, lab, binary, directory):
+    def __init__(self, lab, binary, directory, is_dual=False):
+        """With `is_dual`, all have IPv6 addresses as well."""
         self.binary, self.directory, self.count = binary, directory, 0
-        self.there = lab.host("server", f"{server.ADDRESS}/24")
-        self.client = lab.host("client", f"{CLIENT}/24")
-        self.flooder = lab.host("flooder", f"{FLOODER}/24")
+
+        def host(name, *addresses):
+            return lab.host(name, *(f"{one}/64" if ":" in one else f"{one}/24" for one in addresses[:1 + is_dual]))
+
+        self.there = host("server", server.ADDRESS, server.ADDRESS6)
+        self.client = host("client", CLIENT, CLIENT6)
+        self.flooder = host("flooder", FLOODER, FLOODER6)
 
     def fresh(self):
         """A directory that no server has used yet."""
         self.count += 1
         return os.path.join(self.directory, f"server{self.count}")
 
-    def floe(self, *options, directory=None):
+    def floe(self, *options, directory=None, under=()):
         """A server that is not started yet, on a state directory of its own unless one is given."""
-        return server.FloeServer(self.binary, self.there, directory or self.fresh(), *COMMON, *options)
+        return server.FloeServer(self.binary, self.there, directory or self.fresh(), *COMMON, *options, under=under)
 
-    def run_floe(self, *arguments, timeout=20, before=None):
-        """Runs the binary to its end; for what ends by itself. `before` is called in the new process."""
-        return subprocess.run(["ip", "netns", "exec", self.there, self.binary, *arguments], text=True, timeout=timeout,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    def run_floe(self, *arguments, timeout=20, before=None, under=()):
+        """Runs the binary to its end, under another command or none; `before` is called in the new process."""
+        return subprocess.run(["ip", "netns", "exec", self.there, *under, self.binary, *arguments], text=True,
+                              timeout=timeout, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               preexec_fn=before)
 
     def get(self, path, **options):

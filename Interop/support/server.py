@@ -33,8 +33,9 @@ def allow(*networks):
 class FloeServer:
     """One server process in a namespace. It may be started again on the same state directory."""
 
-    def __init__(self, binary, namespace, directory, *options):
+    def __init__(self, binary, namespace, directory, *options, under=()):
         self.binary, self.namespace, self.directory, self.options = binary, namespace, directory, list(options)
+        self.under = under
         self.state = os.path.join(directory, "state")
         self.log = os.path.join(directory, "server.log")
         self.process = None
@@ -50,7 +51,7 @@ class FloeServer:
     def spawn(self, *options):
         """Starts the process without waiting for it to be ready."""
         os.makedirs(self.directory, exist_ok=True)
-        command = ["ip", "netns", "exec", self.namespace, self.binary, "serve", "--state", self.state]
+        command = ["ip", "netns", "exec", self.namespace, *self.under, self.binary, "serve", "--state", self.state]
         options = options or self.options
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([*command, *([] if "--io" in options else IO), *options], stdout=log,

@@ -52,11 +52,13 @@ class Message:
         return socket.inet_ntop(family, plain), struct.unpack("!H", value[2:4])[0] ^ (COOKIE >> 16)
 
 
-def xor_address(address, port):
-    """The value of an XOR-ed IPv4 address attribute."""
-    plain = socket.inet_aton(address)
-    return struct.pack("!BBH", 0, 1, port ^ (COOKIE >> 16)) + bytes(
-        one ^ other for one, other in zip(plain, struct.pack("!I", COOKIE)))
+def xor_address(address, port, transaction=b""):
+    """The value of an XOR-ed address attribute; an IPv6 one needs the message's transaction identifier."""
+    is_ipv6 = ":" in address
+    plain = socket.inet_pton(socket.AF_INET6 if is_ipv6 else socket.AF_INET, address)
+    pad = struct.pack("!I", COOKIE) + transaction
+    return struct.pack("!BBH", 0, 2 if is_ipv6 else 1, port ^ (COOKIE >> 16)) + bytes(
+        one ^ other for one, other in zip(plain, pad, strict=False))
 
 
 def long_term_key(user, realm, password):
@@ -78,19 +80,19 @@ def ask(client, message):
 
 
 class Allocation:
-    """An allocation by long-term credentials, over a connected socket."""
+    """An allocation by long-term credentials, over a connected socket, with more attributes in its request or without."""
 
-    def __init__(self, client, user, password):
+    def __init__(self, client, user, password, *wishes):
         challenge = ask(client, build(ALLOCATE, UDP_TRANSPORT))
         assert challenge.error == 401, f"expected 401, got {challenge.error}"
         realm, nonce = challenge.attributes[REALM], challenge.attributes[NONCE]
         self.client = client
         self.key = long_term_key(user, realm.decode(), password)
         self.credentials = [(USERNAME, user.encode()), (REALM, realm), (NONCE, nonce)]
-        self.answer = self.request(ALLOCATE, UDP_TRANSPORT)
+        self.answer = self.request(ALLOCATE, UDP_TRANSPORT, *wishes)
 
-    def request(self, method, *attributes):
-        return ask(self.client, build(method, *attributes, *self.credentials, key=self.key))
+    def request(self, method, *attributes, transaction=None):
+        return ask(self.client, build(method, *attributes, *self.credentials, key=self.key, transaction=transaction))
 
     def permit(self, address):
         """CreatePermission for an address; returns the error code, or None if it was granted."""

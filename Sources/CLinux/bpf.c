@@ -37,21 +37,29 @@ typedef union bpf_arguments {
 } bpf_arguments;
 
 enum { MAP_CREATE = 0, MAP_GET = 1, MAP_SET = 2, PROGRAM_LOAD = 5, PROGRAM_RUN = 10, MAP_TAKE = 21, LINK_CREATE = 28 };
-enum { MAP_TYPE_HASH = 1, NO_PREALLOCATION = 1, PROGRAM_TYPE_PACKETS = 3, TCX_INGRESS = 46 };
+enum { MAP_TYPE_HASH = 1, MAP_TYPE_ARRAY = 2, NO_PREALLOCATION = 1, PROGRAM_TYPE_PACKETS = 3, TCX_INGRESS = 46 };
 
 static int bpf(int command, bpf_arguments *arguments, size_t length) {
     long result = syscall(SYS_bpf, command, arguments, length);
     return result < 0 ? -errno : (int)result;
 }
 
-int floe_bpf_create_map(uint32_t key_length, uint32_t value_length, uint32_t capacity) {
+static int create_map(uint32_t type, uint32_t key_length, uint32_t value_length, uint32_t capacity, uint32_t flags) {
     bpf_arguments arguments = {0};
-    arguments.map.type = MAP_TYPE_HASH;
+    arguments.map.type = type;
     arguments.map.key_length = key_length;
     arguments.map.value_length = value_length;
     arguments.map.capacity = capacity;
-    arguments.map.flags = NO_PREALLOCATION;
+    arguments.map.flags = flags;
     return bpf(MAP_CREATE, &arguments, sizeof arguments.map);
+}
+
+int floe_bpf_create_map(uint32_t key_length, uint32_t value_length, uint32_t capacity) {
+    return create_map(MAP_TYPE_HASH, key_length, value_length, capacity, NO_PREALLOCATION);
+}
+
+int floe_bpf_create_array(uint32_t capacity) {
+    return create_map(MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(uint64_t), capacity, 0);
 }
 
 static int on_element(int command, int map, const void *key, const void *value) {

@@ -1,5 +1,6 @@
 import CLinux
 public import EventLoop
+import Synchronization
 
 /// The kernel's relaying of bound channels: a program at the ingress of interfaces, and its table of flows.
 ///
@@ -7,10 +8,16 @@ public import EventLoop
 /// table, each its own flows.
 public final class FastPath: Sendable {
     private let table: Descriptor
+    private let granted: Descriptor
+    private let spent: Descriptor
     private let program: Descriptor
     private let links: Links
     /// The most flows that there may be, two for each channel; those beyond are relayed by user space.
     public static let capacity = 1 << 18
+    /// The most allowances that there may be, with the one that stands for none.
+    private static let allowanceCapacity: UInt32 = 1 << 16
+    /// The next allowance that nobody has had.
+    private let nextAllowance = Atomic<UInt32>(1)
 
     /// Descriptors cannot stand in an array: each holds the next.
     private final class Links: Sendable {
@@ -36,11 +43,17 @@ public final class FastPath: Sendable {
             ),
             "make a table for the fast path"
         )
+        let size = Self.allowanceCapacity
+        granted = try Descriptor(floe_bpf_create_array(size), "make a table of allowances for the fast path")
+        spent = try Descriptor(floe_bpf_create_array(size), "make a table of allowances for the fast path")
         var instructions = RelayProgram.instructions
-        for place in RelayProgram.mapReferences {
+        func refer(to map: Int32, in places: [Int]) {
             // The upper half is the constant that is loaded.
-            instructions[place] |= UInt64(UInt32(bitPattern: table.number)) << 32
+            for place in places { instructions[place] |= UInt64(UInt32(bitPattern: map)) << 32 }
         }
+        refer(to: table.number, in: RelayProgram.pathReferences)
+        refer(to: granted.number, in: RelayProgram.grantedReferences)
+        refer(to: spent.number, in: RelayProgram.spentReferences)
         // The kernel reads as many instructions as the array has, during the call.
         let loaded = unsafe instructions.withUnsafeBufferPointer { code in
             unsafe floe_bpf_load(code.baseAddress, UInt32(code.count), nil, 0)
@@ -58,16 +71,23 @@ public final class FastPath: Sendable {
     ///
     /// A flow that is there already is replaced, with its counts.
     @discardableResult
-    public func open(_ flow: RelayedFlow) -> Bool {
+    public func open(_ flow: RelayedFlow, on allowance: Allowance? = nil) -> Bool {
         guard let interfaces = flow.interfaces else { return false }
         let mtu = floe_interface_mtu(interfaces.to)
         guard mtu > 0 else { return false }
-        return open(flow, from: interfaces.from, to: interfaces.to, mtu: UInt16(clamping: mtu))
+        return open(flow, on: allowance, from: interfaces.from, to: interfaces.to, mtu: UInt16(clamping: mtu))
     }
 
     /// The same for a flow that comes in and leaves by these interfaces, whatever the routes say.
-    package func open(_ flow: RelayedFlow, from: UInt32, to: UInt32, mtu: UInt16) -> Bool {
+    package func open(
+        _ flow: RelayedFlow,
+        on allowance: Allowance? = nil,
+        from: UInt32,
+        to: UInt32,
+        mtu: UInt16
+    ) -> Bool {
         var (key, path) = (flow.key, flow.path(from: from, to: to, mtu: mtu))
+        path.allowance = allowance?.index ?? 0
         // The kernel copies both during the call.
         return unsafe floe_bpf_set(table.number, &key, &path) == 0
     }
@@ -86,6 +106,32 @@ public final class FastPath: Sendable {
         // The kernel copies both during the call.
         guard unsafe floe_bpf_get(table.number, &key, &path) == 0 else { return nil }
         return FlowTraffic(packets: path.packets, bytes: path.bytes)
+    }
+
+    /// Bytes that flows may relay together before the rest goes up; none at first. `nil` if there are no more.
+    ///
+    /// It is never given back: who has no use for it any more keeps it for another one.
+    public func makeAllowance() -> Allowance? {
+        let index = nextAllowance.wrappingAdd(1, ordering: .relaxed).oldValue
+        guard index < Self.allowanceCapacity else {
+            _ = nextAllowance.wrappingSubtract(1, ordering: .relaxed)
+            return nil
+        }
+        return Allowance(index: index)
+    }
+
+    /// Writes down what an allowance has been granted by now; `false` if the kernel does not take it.
+    public func grant(_ allowance: Allowance) -> Bool {
+        var (index, granted) = (allowance.index, allowance.granted)
+        // The kernel copies both during the call.
+        return unsafe floe_bpf_set(self.granted.number, &index, &granted) == 0
+    }
+
+    /// All bytes that were ever spent of an allowance.
+    public func spent(of allowance: Allowance) -> UInt64 {
+        var (index, spent): (UInt32, UInt64) = (allowance.index, 0)
+        // The kernel copies both during the call. It cannot fail for an element of an array.
+        return unsafe floe_bpf_get(self.spent.number, &index, &spent) == 0 ? spent : .max
     }
 
     /// What the program makes of one Ethernet frame: `nil` if it leaves it to user space.

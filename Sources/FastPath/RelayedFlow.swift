@@ -95,6 +95,8 @@ public struct RelayedFlow: Hashable, Sendable {
             longest: mtu,
             from_interface: from,
             to_interface: to,
+            allowance: 0,
+            reserved: 0,
             expires: expires.nanoseconds,
             packets: 0,
             bytes: 0
@@ -122,6 +124,15 @@ public struct FlowTraffic: Hashable, Sendable {
         self.packets = packets
         self.bytes = bytes
     }
+}
+
+/// Bytes that flows with a limit may relay together: what user space has taken from the limit, and not yet spent itself.
+public struct Allowance: Sendable {
+    let index: UInt32
+    /// All bytes that were ever granted.
+    public var granted: UInt64 = 0
+
+    init(index: UInt32) { self.index = index }
 }
 
 /// An address and a port with the bytes in the order of the wire.

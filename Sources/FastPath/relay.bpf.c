@@ -68,11 +68,15 @@ struct path {
     __u64 source[2], destination[2];
     __u16 source_port, destination_port, channel, longest;
     __u32 from_interface, to_interface;
+    // Which allowance the payload's bytes are taken from; 0 is none, for what has no limit.
+    __u32 allowance, reserved;
     __u64 expires;
     __u64 packets, bytes;
 };
 
-__attribute__((section("maps"), used)) char paths;
+// Bytes that user space has granted to an allocation, ever, and those spent of them: what a limit on bandwidth allows has
+// been taken from it before it is granted here. Only user space writes the first, only the program the second.
+__attribute__((section("maps"), used)) char paths, granted, spent;
 
 INLINE __u16 fold(__u64 sum) {
     sum = (sum & 0xFFFFFFFF) + (sum >> 32);
@@ -106,6 +110,17 @@ INLINE bool has_right_checksum(
     if (left && load_bytes(skb, offset + length - left, rest, left)) return false;
     sum += checksum_difference(0, 0, rest, CHUNK, 0);
     return fold(sum) == 0xFFFF;
+}
+
+// Takes bytes from an allowance; returns where they are counted, for one who must give them back, or nothing if it has less.
+INLINE __u64 *spend(__u32 allowance, __u64 bytes) {
+    const __u64 *most = map_lookup(&granted, &allowance);
+    __u64 *sum = map_lookup(&spent, &allowance);
+    if (!most || !sum) return 0;
+    // Two processors may both find that the other leaves too little: then both packets go up.
+    if (__sync_fetch_and_add(sum, bytes) + bytes <= *(const volatile __u64 *)most) return sum;
+    __sync_fetch_and_add(sum, -bytes);
+    return 0;
 }
 
 INLINE int relay(struct __sk_buff *skb, const bool is_ipv6) {
@@ -182,7 +197,15 @@ INLINE int relay(struct __sk_buff *skb, const bool is_ipv6) {
     // As user space does: see relayedTrafficClass(of:) there.
     if (traffic_class >= NETWORK_CONTROL) traffic_class &= 3;
 
-    if (adjust_room(skb, change, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) return UP;
+    __u64 *sum_spent = 0;
+    if (path->allowance) {
+        sum_spent = spend(path->allowance, payload);
+        if (!sum_spent) return UP;
+    }
+    if (adjust_room(skb, change, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
+        if (sum_spent) __sync_fetch_and_add(sum_spent, -(__u64)payload);
+        return UP;
+    }
     data = (void *)(long)skb->data, end = (void *)(long)skb->data_end;
     if (data + transport + sizeof *udp > end) return LOST;
     if (is_ipv6) {

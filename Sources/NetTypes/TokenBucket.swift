@@ -33,6 +33,9 @@ public struct TokenBucket: Sendable {
         return TimeSpan(nanoseconds: UInt64(min(-tokens / ratePerSecond * 1e9, 1e18)))
     }
 
+    /// Gives back tokens that were taken and not used.
+    public mutating func giveBack(_ count: Double) { tokens = min(burst, tokens + count) }
+
     /// Whether nothing has been taken that has not come back: such a bucket can be forgotten.
     public mutating func isFull(at now: Instant) -> Bool {
         refill(at: now)

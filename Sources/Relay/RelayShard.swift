@@ -129,7 +129,9 @@ struct RelayShard: ~Copyable {
         self.forwards = forwards
         self.logger = logger
         associations = DTLSAssociations(configuration)
-        fastFlows = FastFlows(configuration.fastPath)
+        // The kernel's way always does both.
+        let isAlike = configuration.copiesTrafficClass && configuration.decrementsHopLimit
+        fastFlows = FastFlows(isAlike ? configuration.fastPath : nil)
         self.poller = poller
         var refusal: SystemError?
         packets = Self.packets(configuration, &refusal)
@@ -320,7 +322,7 @@ struct RelayShard: ~Copyable {
     private mutating func publish(at now: Instant) {
         nextReport = now + .milliseconds(500)
         engine.setWallClock(unixSeconds: WallClock.unixSeconds())
-        countFastFlows()
+        countFastFlows(at: now)
         var snapshot = RelaySnapshot()
         snapshot.fastPath = configuration.fastPath.map { _ in (UInt64(fastFlows.count), fastFlows.packets) }
         snapshot.engines = [engine.statistics]

@@ -95,6 +95,12 @@ public struct RelaySnapshot: Sendable {
             label: "direction",
             [("to_peer", sum { $0.traffic.bytesToPeers }), ("to_client", sum { $0.traffic.bytesToClient })]
         )
+        page.add(
+            .gauge,
+            "floe_turn_fast_path",
+            "1 if the kernel may relay bound channels, 0 if not.",
+            fastPath == nil ? 0 : 1
+        )
         if let fastPath {
             page.add(.gauge, "floe_turn_fast_path_flows", "Flows that the kernel relays.", fastPath.flows)
             page.add(

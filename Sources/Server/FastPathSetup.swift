@@ -12,11 +12,7 @@ enum FastPathSetup {
     /// - Throws: a sentence, if named interfaces cannot be had.
     static func make(_ options: ServeOptions, logger: Logger) throws(UsageError) -> FastPath? {
         guard options.fastPath != .off else { return nil }
-        let limits = [options.allocationBandwidth, options.userBandwidth, options.totalBandwidth]
         do throws(UsageError) {
-            guard limits.allSatisfy({ $0 == nil }) else {
-                throw UsageError("The kernel knows no limits on bandwidth: leave out '--fast-path', or them.")
-            }
             let interfaces = try interfaces(options.fastPath)
             let path: FastPath
             do throws(SystemError) {

@@ -41,6 +41,21 @@ final class ByteBudget: Sendable {
         }
     }
 
+    /// Gives back bytes that were taken and not relayed.
+    func giveBack(_ bytes: Int) {
+        let cost = cost(of: bytes)
+        var old = earned.load(ordering: .relaxed)
+        while true {
+            let exchange = earned.weakCompareExchange(
+                expected: old,
+                desired: old - min(old, cost),
+                ordering: .relaxed
+            )
+            if exchange.exchanged { return }
+            old = exchange.original
+        }
+    }
+
     /// Whether all that was taken has been earned: such a budget can be forgotten and made anew.
     func isFull(at now: Instant) -> Bool { earned.load(ordering: .relaxed) <= now.nanoseconds }
 

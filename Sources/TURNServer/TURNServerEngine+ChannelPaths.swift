@@ -22,13 +22,13 @@ extension TURNServerEngine {
     /// What of an allocation may be relayed without the engine: exactly what the engine itself would relay, or less.
     ///
     /// Not there are clients of other transports, changes of family, peers that are relayed addresses of this server,
-    /// peers that the gate denies by now, addresses that must be translated, and whatever has a limit on its bandwidth.
-    /// To be asked again upon `channelPathsChanged`. O(channels of the allocation).
+    /// peers that the gate denies by now, and addresses that must be translated. Limits on bandwidth hold for what is there
+    /// as well: `takeAhead(_:of:at:)`. To be asked again upon `channelPathsChanged`. O(channels of the allocation).
     public func channelPaths(of handle: SlotHandle, at now: Instant) -> [ChannelPath] {
-        guard !limitsBandwidth,
-            let (client, channels) = allocations.read(handle, { ($0.client, $0.channels) }),
-            allocations.read(handle, { $0.bandwidth == nil && $0.transport == .udp }) == true,
-            client.transport == .udp, client.remote.scope == 0, clients[client] == handle, mobile[handle]?.isDetached != true,
+        guard let (client, channels) = allocations.read(handle, { ($0.client, $0.channels) }),
+            allocations.read(handle, { $0.transport == .udp }) == true,
+            client.transport == .udp, client.remote.scope == 0, clients[client] == handle,
+            mobile[handle]?.isDetached != true,
             let open = allocations.read(handle, { $0.relays[client.remote.family].open }) ?? nil
         else { return [] }
         let relay = SocketAddress(configuration.relayAddresses[open.lease.relay].local, port: open.lease.port)

@@ -3,9 +3,8 @@ import FastPath
 import NetTypes
 import Testing
 
-/// The program on single packets, as the kernel runs it; loading it takes privileges that only some testers have.
-@Suite(.enabled(if: ProgramTests.isPermitted, "needs CAP_BPF and CAP_NET_ADMIN")) struct ProgramTests {
-    static let isPermitted = (try? FastPath(interfaces: [])) != nil
+/// The program on single packets, as the kernel runs it; it takes CAP_BPF and CAP_NET_ADMIN, and fails without.
+@Suite struct ProgramTests {
     /// The loopback interface, which every namespace has.
     static let interface: UInt32 = 1
 
@@ -270,5 +269,53 @@ import Testing
         bytes = channel.framed(data(20)).bytes
         bytes[13] ^= 1
         #expect(try process(bytes) == nil, "another protocol")
+    }
+
+    // MARK: Limits
+
+    @Test(arguments: Channel.all) func `both directions share one allowance, and go up when it has less`(
+        channel: Channel
+    ) throws {
+        var allowance = try #require(path.makeAllowance())
+        var other = try #require(path.makeAllowance())
+        for flow in [channel.toPeer(until: .distantFuture), channel.toClient(until: .distantFuture)] {
+            #expect(path.open(flow, on: allowance, from: Self.interface, to: Self.interface, mtu: 1500))
+        }
+        other.granted = 10_000
+        #expect(path.grant(other))
+        #expect(try process(channel.framed(data(1)).bytes) == nil, "nothing is granted yet")
+        #expect(try process(channel.framed([]).bytes) != nil, "no bytes cost nothing")
+        allowance.granted = 100
+        #expect(path.grant(allowance))
+        #expect(try process(channel.framed(data(60)).bytes) != nil)
+        #expect(path.spent(of: allowance) == 60)
+        #expect(try process(channel.plain(data(41)).bytes) == nil)
+        #expect(path.spent(of: allowance) == 60, "what goes up costs nothing here")
+        #expect(try process(channel.plain(data(40)).bytes) != nil)
+        #expect(try process(channel.plain(data(1)).bytes) == nil)
+        #expect(path.spent(of: allowance) == 100)
+        allowance.granted = 99
+        #expect(path.grant(allowance), "a grant that is taken back")
+        #expect(try process(channel.framed(data(1)).bytes) == nil)
+        allowance.granted = 101
+        #expect(path.grant(allowance))
+        #expect(try process(channel.framed(data(1)).bytes) != nil)
+        #expect(path.spent(of: other) == 0)
+    }
+
+    @Test(arguments: Channel.all) func `what is refused for another reason costs nothing`(channel: Channel) throws {
+        var allowance = try #require(path.makeAllowance())
+        allowance.granted = 1000
+        #expect(path.grant(allowance))
+        let flow = channel.toPeer(until: .distantFuture)
+        #expect(path.open(flow, on: allowance, from: Self.interface, to: Self.interface, mtu: 100))
+        var wrong = channel.framed(data(10)).bytes
+        wrong[wrong.count - 1] ^= 1
+        #expect(try process(wrong) == nil)
+        #expect(try process(channel.framed(data(200)).bytes) == nil, "longer than the way out takes")
+        var last = channel.framed(data(10))
+        last.hops = 1
+        #expect(try process(last.bytes) == nil)
+        #expect(path.spent(of: allowance) == 0)
     }
 }

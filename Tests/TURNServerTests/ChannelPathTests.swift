@@ -77,7 +77,7 @@ import Testing
         #expect(paths().isEmpty)
     }
 
-    @Test func `a reload that denies the peer is told, and leaves it to the engine`() throws {
+    @Test func `a reload that denies the peer is told, and ends the channel`() throws {
         try client.bind(0x4000, Self.peer)
         var configuration = try TestServer.configuration()
         configuration.gate = PeerAddressGate(allow: [], relayAddresses: [TestServer.relay4], serverAddresses: [])
@@ -87,26 +87,98 @@ import Testing
         }
         #expect(told == 1)
         #expect(paths().isEmpty)
-        guard case .relay = client.sendChannelData([1], on: 0x4000) else {
-            Issue.record("the engine relays until the channel expires")
+        guard case .ignored = client.sendChannelData([1], on: 0x4000) else {
+            Issue.record("a denied peer is sent to")
             return
         }
     }
 
-    @Test func `who has a limit on bandwidth is not told`() throws {
-        for change in [
-            { $0.limits.bytesPerSecondPerAllocation = 1000 }, { $0.limits.bytesPerSecondPerUser = 1000 },
-            { $0.limits.bytesPerSecond = 1000 },
-        ] as [(inout TURNServerConfiguration) -> Void] {
-            let limited = try TestServer {
-                $0.tellsChannelPaths = true
-                change(&$0)
-            }
-            let client = try TestClient(limited)
-            _ = try client.relay()
-            #expect(try client.bind(0x4000, Self.peer).isSuccess)
-            #expect(paths(limited).isEmpty)
+    @Test func `after a move the old 5-tuple is not there any more`() throws {
+        let moving = try TestClient(server, "198.51.100.77:1", username: "bob")
+        let ticket = try #require(try moving.allocate([.init(.mobilityTicket, [])])[.mobilityTicket])
+        #expect(try moving.bind(0x4001, Self.peer).isSuccess)
+        #expect(paths(server).map(\.client) == [moving.tuple])
+        let moved = try TestClient(server, "198.51.100.78:2", username: "bob")
+        let told = try changes { _ = try moved.refresh(nil, [.init(.mobilityTicket, ticket)]) }
+        #expect(told > 0)
+        #expect(paths(server).map(\.client) == [moved.tuple])
+    }
+
+    private static let limits: [@Sendable (inout TURNServerConfiguration) -> Void] = [
+        { $0.limits.bytesPerSecondPerAllocation = 80_000 }, { $0.limits.bytesPerSecondPerUser = 80_000 },
+        { $0.limits.bytesPerSecond = 80_000 },
+    ]
+
+    private func limited(
+        _ change: (inout TURNServerConfiguration) -> Void
+    ) throws -> (server: TestServer, client: TestClient, handle: SlotHandle) {
+        let server = try TestServer {
+            $0.tellsChannelPaths = true
+            change(&$0)
         }
+        let client = try TestClient(server)
+        _ = try client.relay()
+        #expect(try client.bind(0x4000, Self.peer).isSuccess)
+        return (server, client, try #require(handles(server).first))
+    }
+
+    /// Takes all that can be taken ahead.
+    private func drain(_ server: TestServer, _ handle: SlotHandle) -> Int {
+        var sum = 0
+        while true {
+            let bytes = server.engine.takeAhead(1 << 20, of: handle, at: server.now)
+            guard bytes > 0 else { return sum }
+            sum += bytes
+        }
+    }
+
+    /// Sends until the engine relays no more.
+    private func relayAll(_ client: TestClient) -> Int {
+        var sum = 0
+        while case .relay = client.sendChannelData([UInt8](repeating: 1, count: 500), on: 0x4000) { sum += 500 }
+        return sum
+    }
+
+    @Test(arguments: 0..<3) func `bytes that were taken ahead are not relayed by the engine again`(limit: Int) throws {
+        let (server, client, handle) = try limited(Self.limits[limit])
+        let isLimited = server.engine.limitsBandwidth(of: handle)
+        #expect(isLimited)
+        #expect(paths(server).count == 1)
+        let ahead = drain(server, handle)
+        #expect((77_000...80_000).contains(ahead), "all but a packet of a second's bytes")
+        #expect((79_500...80_000).contains(ahead + relayAll(client)))
+        server.advance(.milliseconds(500))
+        #expect((37_000...40_500).contains(drain(server, handle)), "what half a second has earned")
+    }
+
+    @Test(arguments: 0..<3) func `bytes that were given back can be relayed, once`(limit: Int) throws {
+        let (server, client, handle) = try limited(Self.limits[limit])
+        server.engine.giveBack(drain(server, handle), of: handle)
+        server.engine.giveBack(0, of: handle)
+        #expect((79_500...80_000).contains(relayAll(client)))
+    }
+
+    @Test func `what one limit denies costs the others nothing`() throws {
+        let (server, client, handle) = try limited {
+            $0.limits.bytesPerSecondPerAllocation = 160_000
+            $0.limits.bytesPerSecondPerUser = 160_000
+            $0.limits.bytesPerSecond = 80_000
+        }
+        #expect((77_000...80_000).contains(drain(server, handle)))
+        server.advance(.seconds(1))
+        #expect((79_500...80_000).contains(relayAll(client)))
+    }
+
+    @Test func `one allocation takes but a share ahead of what is for all`() throws {
+        let (server, _, handle) = try limited { $0.limits.bytesPerSecond = 800_000 }
+        let taken = [1 << 20, 2000, 1000].map { server.engine.takeAhead($0, of: handle, at: server.now) }
+        #expect(taken == [100_000, 2000, 0], "the last was less than a packet")
+    }
+
+    @Test func `without limits nothing is to be taken`() throws {
+        let (server, _, handle) = try limited { _ in }
+        let isLimited = server.engine.limitsBandwidth(of: handle)
+        #expect(!isLimited)
     }
 
     @Test(arguments: [TransportProtocol.tcp, .tls]) func `clients of streams are not told`(

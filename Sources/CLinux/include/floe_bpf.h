@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The bpf() system call, as far as a program at the ingress of interfaces (TCX, Linux 6.6) with one hash map needs it.
+// The bpf() system call, as far as a program at the ingress of interfaces (TCX, Linux 6.6) with hash maps and arrays needs it.
 
 /// What packets of a flow look like: addresses, ports and channel as on the wire, an IPv4 address in the first four bytes.
 ///
@@ -29,6 +29,8 @@ typedef struct floe_relay_path {
     /// The MTU of the interface that they leave by.
     uint16_t longest;
     uint32_t from_interface, to_interface;
+    /// Which element of the maps of allowances the payload's bytes are taken from; 0 is none.
+    uint32_t allowance, reserved;
     /// On the monotonic clock, in nanoseconds.
     uint64_t expires;
     uint64_t packets, bytes;
@@ -36,6 +38,8 @@ typedef struct floe_relay_path {
 
 /// Makes a hash map whose elements take memory as they come; returns its descriptor or a negative errno.
 int floe_bpf_create_map(uint32_t key_length, uint32_t value_length, uint32_t capacity);
+/// Makes an array of 64-bit numbers, all 0, with keys of 32 bits; returns its descriptor or a negative errno.
+int floe_bpf_create_array(uint32_t capacity);
 /// Sets an element.
 int floe_bpf_set(int map, const void *key, const void *value);
 /// Reads an element into `value`; -ENOENT if there is none.

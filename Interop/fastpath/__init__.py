@@ -1,0 +1,1 @@
+"""The kernel's fast path beside user space: frames as they go over the wire, random traffic, a server with one channel."""
