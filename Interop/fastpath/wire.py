@@ -8,6 +8,7 @@ import struct
 from lab import entered, run
 
 UDP, IPV4, IPV6 = 17, 0x0800, 0x86DD
+SO_RCVBUFFORCE = 33
 ANY_HOST = b"\x02\0\0\0\0\x99"
 
 
@@ -37,7 +38,7 @@ class Wire:
         with entered(namespace):
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(self.protocol))
             self.socket.bind(("eth0", self.protocol))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
         self.socket.setblocking(False)
         self.target, self.source = target, link_address(namespace)
 
@@ -89,6 +90,14 @@ class Wire:
         self.socket.close()
 
 
+def without_transaction(indication):
+    """A Data indication without its transaction identifier, which is drawn, and which an IPv6 address is XOR-ed with."""
+    transaction, rest = indication[8:20], indication[20:]
+    if rest[:6] == b"\0\x12\0\x14\0\2":
+        rest = rest[:12] + bytes(one ^ other for one, other in zip(rest[12:24], transaction, strict=True)) + rest[24:]
+    return indication[:8] + rest
+
+
 class Packet:
     """A packet that was received, taken apart."""
 
@@ -126,8 +135,7 @@ class Packet:
             if not self.more:
                 assert self.has_right_checksum(), f"a wrong checksum: {content.hex()}"
             ports, payload = content[:4].replace(struct.pack("!H", relay), b"\xEE\xEE", 1), content[8:]
-            # The transaction identifier of an indication is drawn.
             if payload[:2] == b"\0\x17":
-                payload = payload[:8] + payload[20:]
+                payload = without_transaction(payload)
             content = ports + content[4:6] + payload
         return bytes((self.tos, self.hops, self.more)) + struct.pack("!H", self.offset) + self.destination + content

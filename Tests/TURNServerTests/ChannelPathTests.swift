@@ -99,8 +99,10 @@ import Testing
         #expect(try moving.bind(0x4001, Self.peer).isSuccess)
         #expect(paths(server).map(\.client) == [moving.tuple])
         let moved = try TestClient(server, "198.51.100.78:2", username: "bob")
-        let told = try changes { _ = try moved.refresh(nil, [.init(.mobilityTicket, ticket)]) }
-        #expect(told > 0)
+        #expect(try moved.refresh(nil, [.init(.mobilityTicket, ticket)]).isSuccess)
+        #expect(paths(server).map(\.client) == [moving.tuple], "until the new one is heard")
+        let told = changes { _ = moved.sendChannelData([1], on: 0x4001) }
+        #expect(told == 1)
         #expect(paths(server).map(\.client) == [moved.tuple])
     }
 
