@@ -106,7 +106,7 @@ class Scene:
     def send_merged(self, to_peer, payload, count):
         sender = self.socket if to_peer else self.sink
         target = (self.address, self.SERVER_PORT) if to_peer else self.relayed
-        size = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", len(payload)))]
+        size = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", len(payload)))] if count > 1 else []
         sender.sendmsg([payload * count], size, 0, target)
 
     @staticmethod
@@ -123,8 +123,7 @@ class Scene:
         """Sends the traffic of one seed and returns what the client, the peer and a stranger got, in no order."""
         rng = random.Random(seed)
         for index in range(count):
-            with contextlib.suppress(OSError):
-                traffic.send_random(rng, self)
+            traffic.send_random(rng, self)
             if index % 64 == 63:
                 self.settle()
         self.settle()

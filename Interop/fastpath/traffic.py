@@ -50,7 +50,8 @@ def send_random(rng, scene):
     elif kind == 10:
         options["fragment"] = rng.choice((0x2000, 1, 0x1FFF))
     elif kind in (11, 12):
-        return send_by_socket(rng, scene, to_peer, data[:1200], merged=kind == 11)
+        send_by_socket(rng, scene, to_peer, data[:1200], merged=kind == 11)
+        return
     elif kind == 13:
         frame["tag"] = rng.choice((0, 5))
     elif kind == 14:
@@ -78,13 +79,14 @@ def send_random(rng, scene):
         packets[0] = flip(rng, packets[0], 0, header)
     for packet in packets:
         wire.send(packet, **frame)
-    return None
 
 
 def send_by_socket(rng, scene, to_peer, data, merged):
     """As programs send: with checksums that the kernel of the host has left to its card, or many packets in one."""
     payload = short(scene.CHANNEL) + short(len(data)) + data if to_peer else data
-    if not merged or not payload:
-        return scene.socket.send(payload) if to_peer else scene.sink.sendto(payload, scene.relayed)
-    count = rng.randrange(2, 9)
-    return scene.send_merged(to_peer, payload, count)
+    count = rng.randrange(2, 9) if merged and payload else 1
+    try:
+        scene.send_merged(to_peer, payload, count)
+    except OSError:
+        # What an ICMP message has said about an earlier packet; these come by and by, as the kernel limits their rate.
+        scene.send_merged(to_peer, payload, count)

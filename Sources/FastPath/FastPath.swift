@@ -108,9 +108,9 @@ public final class FastPath: Sendable {
         return FlowTraffic(packets: path.packets, bytes: path.bytes)
     }
 
-    /// Bytes that flows may relay together before the rest goes up; none at first. `nil` if there are no more.
+    /// Makes a number of bytes that flows may relay together before the rest goes up: none at first.
     ///
-    /// It is never given back: who has no use for it any more keeps it for another one.
+    /// It is never given back: who has no use for it any more keeps it for another one. `nil` if there are no more.
     public func makeAllowance() -> Allowance? {
         let index = nextAllowance.wrappingAdd(1, ordering: .relaxed).oldValue
         guard index < Self.allowanceCapacity else {
