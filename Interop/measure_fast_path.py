@@ -122,9 +122,11 @@ def report(way, all_results, fastest):
         return print(f"  {way}: nothing came through")
     costs = [one["serverMicroseconds"] for one in shown]
     ratios = [a["serverMicroseconds"] / b["serverMicroseconds"] for a, b in zip(all_results, fastest) if a and b]
-    latencies = [one["latency"]["p99"] for one in shown]
+    latencies = [one["p99"] for one in shown]
+    lost = [100 * one["lost"] / max(1, one["sent"]) for one in shown]
     return print(f"  {way}: {min(costs):.2f} / {statistics.median(costs):.2f} / {max(costs):.2f} µs a packet, "
-                 f"{min(ratios or [0]):.1f} to {max(ratios or [0]):.1f} times the fast path; p99 {statistics.median(latencies):.0f} µs")
+                 f"{min(ratios or [0]):.1f} to {max(ratios or [0]):.1f} times the fast path; "
+                 f"p99 {statistics.median(latencies):.0f} µs, {max(lost):.1f} % lost")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 
 from blackbox import place, reload
 from fastpath.scene import LIFETIME, PEER, PEER6, REFRESH, Scene, attached, scene
-from lab import Lab, require_root_and_tools
+from lab import Lab, require_root_and_tools, run
 from support import results, server, stun, tokens
 from support.results import eventually
 
@@ -215,8 +215,14 @@ def killed(here, peer):
 
 def refused(here, _):
     """A fast path that was asked for by name and cannot be had is an error in one sentence; `auto` goes on without."""
-    done = here.run_floe("serve", "--state", here.fresh(), *place.COMMON, "--fast-path", "nowhere0")
-    assert done.returncode != 0 and "--fast-path" in place.sentence(done.stderr), done.stderr
+    # A tunnel's packets have no Ethernet header: what a sender writes would stand where the program looks for addresses.
+    run("ip", "-n", here.there, "tuntap", "add", "dev", "tunnel0", "mode", "tun")
+    run("ip", "-n", here.there, "addr", "add", "192.0.2.77/32", "dev", "tunnel0")
+    run("ip", "-n", here.there, "link", "set", "tunnel0", "up")
+    for name in ("nowhere0", "lo", "tunnel0"):
+        done = here.run_floe("serve", "--state", here.fresh(), *place.COMMON, "--fast-path", name)
+        assert done.returncode != 0 and f"--fast-path {name}" in place.sentence(done.stderr), done.stderr
+    run("ip", "-n", here.there, "link", "del", "tunnel0")
     without = ("setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin")
     done = here.run_floe("serve", "--state", here.fresh(), *place.COMMON, *ON, under=without)
     assert done.returncode != 0 and "CAP_BPF" in place.sentence(done.stderr), done.stderr

@@ -7,6 +7,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -72,12 +73,23 @@ int floe_route_interface(const floe_address *local, const floe_address *remote) 
     return result;
 }
 
-int floe_interface_mtu(uint32_t interface) {
-    struct ifreq request = {0};
-    if (!if_indextoname(interface, request.ifr_name)) return -errno;
+static int ask_interface(uint32_t interface, unsigned long question, struct ifreq *request) {
+    if (!if_indextoname(interface, request->ifr_name)) return -errno;
     int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (descriptor < 0) return -errno;
-    int result = ioctl(descriptor, SIOCGIFMTU, &request) < 0 ? -errno : request.ifr_mtu;
+    int result = ioctl(descriptor, question, request) < 0 ? -errno : 0;
     close(descriptor);
     return result;
+}
+
+int floe_interface_mtu(uint32_t interface) {
+    struct ifreq request = {0};
+    int result = ask_interface(interface, SIOCGIFMTU, &request);
+    return result < 0 ? result : request.ifr_mtu;
+}
+
+int floe_interface_is_ethernet(uint32_t interface) {
+    struct ifreq request = {0};
+    int result = ask_interface(interface, SIOCGIFHWADDR, &request);
+    return result < 0 ? result : request.ifr_hwaddr.sa_family == ARPHRD_ETHER;
 }

@@ -61,11 +61,18 @@ public final class FastPath: Sendable {
         program = try Descriptor(loaded, "load the fast path")
         var links: Links?
         for interface in interfaces {
+            guard Self.suits(interface) else {
+                throw SystemError("attach the fast path to interface \(interface), which is not Ethernet", number: 95)
+            }
             let link = floe_bpf_attach(program.number, interface)
             links = Links(try Descriptor(link, "attach the fast path to interface \(interface)"), links)
         }
         self.links = links ?? Links(Descriptor(owning: -1), nil)
     }
+
+    /// Whether the program can read an interface's packets: those of a tunnel have no Ethernet header before them, and bytes
+    /// that a sender has chosen would stand where the program looks for addresses.
+    public static func suits(_ interface: UInt32) -> Bool { floe_interface_is_ethernet(interface) == 1 }
 
     /// Relays a flow from now on; `false` if it cannot be, and user space must.
     ///

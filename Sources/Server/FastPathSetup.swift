@@ -37,7 +37,9 @@ enum FastPathSetup {
     ) throws(UsageError) -> [(name: String, index: UInt32)] {
         let all: [NetworkInterface]
         do throws(SystemError) { all = try NetworkInterfaces.list() } catch { throw UsageError("\(error)") }
-        let usable = all.filter { $0.isUp && !$0.isLoopback && !$0.address.isLinkLocal }
+        let usable = all.filter {
+            $0.isUp && !$0.isLoopback && !$0.address.isLinkLocal && FastPath.suits($0.index)
+        }
         let names: [String]
         switch choice {
         case .off: names = []
@@ -47,11 +49,11 @@ enum FastPathSetup {
         var found: [(name: String, index: UInt32)] = []
         for name in names where !found.contains(where: { $0.name == name }) {
             guard let interface = usable.first(where: { $0.name == name }) else {
-                throw UsageError("'--fast-path \(name)': no interface of that name is up and has an address.")
+                throw UsageError("'--fast-path \(name)': no Ethernet interface of that name is up and has an address.")
             }
             found.append((name, interface.index))
         }
-        guard !found.isEmpty else { throw UsageError("'--fast-path': no interface is up and has an address.") }
+        guard !found.isEmpty else { throw UsageError("'--fast-path': no Ethernet interface is up and has an address.") }
         return found
     }
 }

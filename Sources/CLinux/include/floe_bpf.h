@@ -59,5 +59,7 @@ int floe_bpf_run(
 int floe_route_interface(const floe_address *local, const floe_address *remote);
 /// The MTU of an interface in bytes, or a negative errno.
 int floe_interface_mtu(uint32_t interface);
+/// 1 if the interface's packets have Ethernet headers, 0 if not, or a negative errno.
+int floe_interface_is_ethernet(uint32_t interface);
 
 #endif
