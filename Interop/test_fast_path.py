@@ -19,6 +19,7 @@ COUNT, SEEDS = 1600, (20240901, 7)
 MOBILITY_TICKET, ACCESS_TOKEN = 0x8030, 0x001B
 ON = ("--fast-path", "eth0")
 RELAYED, BY_KERNEL, FLOWS = "floe_turn_relayed_packets_total", "floe_turn_fast_path_packets_total", "floe_turn_fast_path_flows"
+RELAYED_BYTES = "floe_turn_relayed_bytes_total"
 
 
 def sample(packets):
@@ -29,7 +30,7 @@ def compare(here, peer, is_ipv6, seed):
     """Random and hostile packets: byte by byte the same comes out, and the same is counted."""
     with scene(here, peer, is_ipv6=is_ipv6) as slow:
         wanted = slow.play(seed, COUNT)
-        counts = {name: slow.counted(name, len(wanted[0]) // 2) for name in (RELAYED, "floe_turn_relayed_bytes_total")}
+        counts = slow.settled(RELAYED, RELAYED_BYTES)
         assert attached(here.there) == 0 and slow.count("floe_turn_fast_path") == 0
     assert len(wanted[0]) > COUNT / 5 and len(wanted[1]) > COUNT / 5, [len(part) for part in wanted]
     with scene(here, peer, *ON, is_ipv6=is_ipv6) as fast:
@@ -40,10 +41,10 @@ def compare(here, peer, is_ipv6, seed):
             assert not missing and not excess, (
                 f"the {who}: {missing.total()} missing, such as {sample(missing)}, "
                 f"{excess.total()} too many, such as {sample(excess)}")
-        for name, count in counts.items():
-            assert fast.counted(name, count) == count, f"{name} is {fast.count(name)}, {count} without the fast path"
-        by_kernel = fast.counted(BY_KERNEL, 1)
-    assert by_kernel > len(wanted[0]) / 4, f"the kernel has relayed {by_kernel} of {counts[RELAYED]} only"
+        fast_counts = fast.settled(RELAYED, RELAYED_BYTES)
+        assert fast_counts == counts, f"{fast_counts} packets and bytes are counted, {counts} without the fast path"
+        by_kernel = fast.count(BY_KERNEL)
+    assert by_kernel > len(wanted[0]) / 4, f"the kernel has relayed {by_kernel} of {counts[0]} only"
 
 
 def ends(here, peer, is_ipv6):
@@ -197,7 +198,7 @@ def limited(here, peer, option):
         most = rate * (1 + time.monotonic() - begun)
         assert relayed <= most, f"{relayed} bytes relayed, at most {most:.0f} may be"
         assert relayed > min(most, sent) / 3, f"{relayed} of {sent} bytes relayed only, {most:.0f} may be"
-        assert fast.count("floe_turn_relayed_bytes_total") <= most
+        assert fast.count(RELAYED_BYTES) <= most
         assert fast.counted(BY_KERNEL, 2) < relayed / 1000, "user space had no part in it"
         assert fast.count("floe_turn_drops_total") > 0, "nothing was over the limit"
 

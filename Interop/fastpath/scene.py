@@ -7,6 +7,7 @@ import random
 import re
 import socket
 import struct
+import time
 
 from blackbox import place
 from lab import entered
@@ -155,6 +156,14 @@ class Scene:
         """The sum, once it is so much."""
         eventually(lambda: f"{name} is {least}: {self.count(name)}", lambda: self.count(name) >= least, 5)
         return self.count(name)
+
+    def settled(self, *names):
+        """The sums once they stand still: what the page says may be half a second old."""
+        found = None
+        while (now := [self.count(name) for name in names]) != found:
+            found = now
+            time.sleep(0.8)
+        return found
 
     def close(self):
         for one in (self.socket, self.sink, self.client, self.peer, self.stranger):
