@@ -74,6 +74,7 @@ let engines: [Target] = [
     ),
     // Debian's libwslay-dev has no pkg-config file: the module map names the library.
     system("CWslay", apt: "libwslay-dev"),
+    module("Pipe", ["Bytes", "NetTypes", "Diagnostics", "Crypto"]),
     module("WebSocket", ["Bytes", "NetTypes", "Crypto", "HTTP", "CWslay"]),
     module("SignalingMessages"),
     module("Signaling", ["Bytes", "NetTypes", "Crypto", "Diagnostics", "SignalingMessages"]),
@@ -90,6 +91,13 @@ let drivers: [Target] = [
     ),
     system("CCares", pkgConfig: "libcares", apt: "libc-ares-dev"),
     module("NameResolver", ["NetTypes", "STUN", "Resolution", "EventLoop", "Transport", "CCares"]),
+    module(
+        "ICETransport",
+        [
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "Resolution", "ICE", "MDNS", "PortMapping",
+            "Connectivity", "CLinux", "EventLoop", "Transport", "NameResolver",
+        ]
+    ),
 ]
 let services: [Target] = [
     system("CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -122,6 +130,13 @@ let services: [Target] = [
             "CLinux", "EventLoop", "Transport", "Store", "CallPage",
         ]
     ),
+    module(
+        "PeerTools",
+        [
+            "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "ICE", "Connectivity", "HTTP", "Pipe",
+            "WebSocket", "SignalingMessages", "EventLoop", "Transport", "NameResolver", "ICETransport",
+        ]
+    ),
     module("CommandLineSupport", []),
     module(
         "Conformance",
@@ -137,6 +152,7 @@ let services: [Target] = [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "Signaling", "EventLoop",
             "Transport", "Store", "Resolution", "NameResolver", "FastPath", "Relay", "WebService", "Instruments",
             "CommandLineSupport", "Conformance", "Bench", "Simulation", "CallSimulation",
+            "ICE", "Connectivity", "ICETransport", "Pipe", "PeerTools",
         ]
     ),
     .executableTarget(
@@ -219,9 +235,16 @@ let testing: [Target] = [
         ]
     ),
     tests("BenchTests", ["Bench", "Instruments", "EventLoop", "Bytes", "NetTypes", "TestSupport"]),
+    tests(
+        "ICETransportTests",
+        [
+            "ICETransport", "Connectivity", "ICE", "Relay", "TURNServer", "TURN", "STUN", "Crypto", "Bytes", "NetTypes",
+            "Diagnostics", "EventLoop", "Transport", "TestSupport", "ServiceTestSupport",
+        ]
+    ),
+    tests("PipeTests", ["Pipe", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
     tests("FuzzTests", ["FuzzTargets"]),
-    tests("BenchTests", ["Bench", "NetTypes", "Bytes"]),
     tests(
         "RelayTests",
         [

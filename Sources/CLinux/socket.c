@@ -135,6 +135,8 @@ static kernel_option find_option(int family, floe_option option) {
     case FLOE_OPTION_UNSENT_LOW_WATER: return (kernel_option){IPPROTO_TCP, TCP_NOTSENT_LOWAT};
     case FLOE_OPTION_MERGE_RECEIVED: return (kernel_option){IPPROTO_UDP, UDP_GRO};
     case FLOE_OPTION_SEGMENT_SENT: return (kernel_option){IPPROTO_UDP, UDP_SEGMENT};
+    case FLOE_OPTION_HOP_LIMIT:
+        return family == 4 ? (kernel_option){IPPROTO_IP, IP_TTL} : (kernel_option){IPPROTO_IPV6, IPV6_UNICAST_HOPS};
     }
     return (kernel_option){-1, -1};
 }

@@ -13,6 +13,7 @@ extension ICESession {
         let selected = AddressSelection.select(
             interfaces,
             onlyDefaultRoute: configuration.policy == .publicInterface,
+            loopback: configuration.usesLoopback,
             limit: configuration.limits.addresses
         )
         for index in hosts.indices where !hosts[index].isGone && !selected.contains(hosts[index].selected) {

@@ -122,6 +122,8 @@ public struct ICESession: ~Copyable {
     public var pairs: [ICEPairSnapshot] { agent.pairSnapshots }
     /// As what servers have seen our sockets: equal ports for different servers mean a mapping that peers can use.
     public var mappingObservations: [MappingObservation] { agent.mappingObservations }
+    /// All that the agent was told and has done, for `ICEAgent.replay`; `nil` unless `ICEConfiguration.isRecorded`.
+    public func recording() -> [UInt8]? { agent.recording() }
     /// The candidates that were signalled and are still good.
     public var localCandidates: [Candidate] { offers.map(\.signalled) }
     /// What was dropped, by reason.

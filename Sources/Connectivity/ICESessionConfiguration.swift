@@ -164,6 +164,10 @@ public struct ICESessionConfiguration: Sendable {
     public var policy = CandidatePolicy.all
     /// How host candidates are signalled.
     public var hostAddresses = HostAddresses.shown
+    /// Whether loopback addresses become candidates, for two peers on one host.
+    ///
+    /// Departure: RFC 8445 §5.1.1.1 leaves them out, and so does the default.
+    public var usesLoopback = false
     /// Whether there are TCP candidates (RFC 6544).
     public var usesTCP = false
     /// Whether gateways are asked for port mappings.

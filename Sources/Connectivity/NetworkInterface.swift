@@ -102,17 +102,19 @@ public enum AddressSelection {
     /// - Parameters:
     ///   - interfaces: All interfaces of the host.
     ///   - onlyDefaultRoute: Whether interfaces without default route are left out (modes 2 and 3 of RFC 8828).
+    ///   - loopback: Whether the host's own loopback is used as well, for peers on the same host.
     ///   - limit: How many addresses at most.
     /// - Returns: The addresses, the best first.
     public static func select(
         _ interfaces: [NetworkInterface],
         onlyDefaultRoute: Bool = false,
+        loopback: Bool = false,
         limit: Int = 16
     ) -> [SelectedAddress] {
         var found: [SelectedAddress] = []
-        for interface in interfaces where interface.kind != .loopback {
+        for interface in interfaces where loopback || interface.kind != .loopback {
             guard interface.isDefaultRoute || !onlyDefaultRoute else { continue }
-            for address in usable(interface.addresses) {
+            for address in usable(interface.addresses, loopback: interface.kind == .loopback) {
                 let scope = address.ip.isLinkLocal && address.ip.family == .ipv6 ? interface.index : 0
                 found.append(
                     SelectedAddress(
@@ -151,8 +153,8 @@ public enum AddressSelection {
     }
 
     /// The addresses of one interface that may be used, in their order.
-    private static func usable(_ all: [InterfaceAddress]) -> [InterfaceAddress] {
-        let legal = all.filter { isLegal($0.ip) && !$0.isTentative }
+    private static func usable(_ all: [InterfaceAddress], loopback: Bool) -> [InterfaceAddress] {
+        let legal = all.filter { (isLegal($0.ip) || loopback && $0.ip.isLoopback) && !$0.isTentative }
         var chosen: [InterfaceAddress] = []
         for family in AddressFamily.allCases {
             let own = legal.filter { $0.ip.family == family }

@@ -51,6 +51,14 @@ public enum ServerFinder {
         return found
     }
 
+    /// The addresses of a host, for what is no STUN or TURN server, in the order in which to try them.
+    ///
+    /// - Throws: `ResolutionError`, also if no answers come in time.
+    public static func addresses(of host: String, port: UInt16) throws(ResolutionError) -> [SocketAddress] {
+        // With a port, nothing but addresses is looked up (RFC 8489 §8).
+        try candidates(of: ServerQuery(STUNURI(URIHost(host, port: port)), over: .tcp)).map(\.address)
+    }
+
     private static func ask(
         _ resolution: inout ServerResolution,
         _ nameServers: [SocketAddress],

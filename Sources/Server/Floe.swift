@@ -18,6 +18,7 @@ public enum Floe {
             STUNCommand.specification,
             TURNCommand.specification,
             NATCommand.specification,
+            PipeCommand.specification,
             ConformCommand.specification,
             BenchCommand.specification,
             SimulateCommand.specification,
@@ -67,6 +68,7 @@ public enum Floe {
         case "stun": return try STUNCommand.run(arguments)
         case "turn": return try TURNCommand.run(arguments)
         case "nat": return try NATCommand.run(arguments)
+        case "pipe": return try PipeCommand.run(arguments)
         case "conform": return try ConformCommand.run(arguments)
         case "bench": return try BenchCommand.run(arguments)
         case _ where name.hasPrefix("user ") || name.hasPrefix("key "):

@@ -16,6 +16,28 @@ public struct NetworkInterface: Hashable, Sendable {
     public let isUp: Bool
     /// Whether it leads back to this host.
     public let isLoopback: Bool
+    /// What it leads over.
+    public let kind: Kind
+    /// Whether the address was made up for a while (RFC 8981).
+    public let isTemporary: Bool
+    /// Whether the address is to be used for nothing new.
+    public let isDeprecated: Bool
+    /// Whether the address is not yet known to be unique.
+    public let isTentative: Bool
+
+    /// What an interface leads over, as far as the system tells.
+    public enum Kind: UInt8, Hashable, Sendable {
+        /// Unknown.
+        case other = 0
+        /// Ethernet.
+        case wired = 1
+        /// Wi-Fi.
+        case wireless = 2
+        /// A mobile network.
+        case cellular = 3
+        /// A tunnel.
+        case tunnel = 4
+    }
 }
 
 /// The interfaces of this host.
@@ -45,6 +67,10 @@ extension NetworkInterface {
         prefixLength = Int(entry.prefix_length)
         isUp = entry.is_up != 0
         isLoopback = entry.is_loopback != 0
+        kind = Kind(rawValue: entry.kind) ?? .other
+        isTemporary = entry.flags & FLOE_ADDRESS_TEMPORARY != 0
+        isDeprecated = entry.flags & FLOE_ADDRESS_DEPRECATED != 0
+        isTentative = entry.flags & FLOE_ADDRESS_TENTATIVE != 0
     }
 }
 
@@ -70,4 +96,22 @@ extension NetworkInterfaces {
         let address = local.socketAddress.ip
         return address.isUnspecified ? nil : address
     }
+}
+
+/// Tells when links, addresses or routes of this host change.
+public struct NetworkChanges: ~Copyable {
+    private let owned: Descriptor
+
+    /// Begins to watch.
+    ///
+    /// - Throws: If the system does not permit it or the process has no descriptor left.
+    public init() throws(SystemError) {
+        owned = try Descriptor(floe_route_monitor_create(), "watch the network interfaces")
+    }
+
+    /// Readable when something has changed.
+    public var descriptor: Int32 { owned.number }
+
+    /// Forgets what has changed up to now; returns whether anything has.
+    public func clear() -> Bool { floe_route_monitor_clear(owned.number) > 0 }
 }

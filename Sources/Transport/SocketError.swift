@@ -34,6 +34,12 @@ public struct SocketError: Error, Equatable, Sendable {
     /// Whether this machine does not have the address.
     public var isAddressElsewhere: Bool { number == EADDRNOTAVAIL }
 
+    /// Whether nobody has answered in time.
+    public var isTimeout: Bool { number == ETIMEDOUT }
+
+    /// Whether the process or the system has no descriptor left.
+    public var isOutOfDescriptors: Bool { number == EMFILE || number == ENFILE }
+
     /// Whether the process lacks the right to use the address.
     public var isForbidden: Bool { number == EACCES }
 

@@ -124,6 +124,16 @@ public struct UDPSocket: ~Copyable, Sendable {
             .set(FLOE_OPTION_SEGMENT_SENT, Int32(clamping: count), "UDP_SEGMENT")
     }
 
+    /// Sends one datagram with a TTL or hop limit of its own; what goes wrong is as if it were lost on the way.
+    public func send(_ bytes: Span<UInt8>, to destination: SocketAddress, hopLimit: UInt8) {
+        let family = Int32(handle.family.rawValue)
+        guard floe_set_option(descriptor, family, FLOE_OPTION_HOP_LIMIT, Int32(hopLimit)) >= 0 else { return }
+        var batch = DatagramSendBatch(capacity: 1, copyBytes: max(1, bytes.count))
+        _ = batch.enqueue(copying: bytes, on: DatagramRoute(handle, to: destination))
+        batch.flush()
+        _ = floe_set_option(descriptor, family, FLOE_OPTION_HOP_LIMIT, -1)
+    }
+
     /// The kernel reports twice what was asked for: its own structures count too.
     private func granted(_ option: floe_option) -> Int {
         Int(max(0, floe_get_option(descriptor, Int32(handle.family.rawValue), option))) / 2

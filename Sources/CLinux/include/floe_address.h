@@ -22,10 +22,27 @@ typedef struct floe_interface {
     uint8_t prefix_length;
     uint8_t is_up;
     uint8_t is_loopback;
-    uint8_t reserved;
+    /// FLOE_ADDRESS values, of IPv6 addresses.
+    uint8_t flags;
+    /// FLOE_INTERFACE values.
+    uint8_t kind;
 } floe_interface;
+
+enum : uint8_t { FLOE_ADDRESS_TEMPORARY = 1, FLOE_ADDRESS_DEPRECATED = 2, FLOE_ADDRESS_TENTATIVE = 4 };
+enum : uint8_t {
+    FLOE_INTERFACE_OTHER = 0,
+    FLOE_INTERFACE_WIRED = 1,
+    FLOE_INTERFACE_WIRELESS = 2,
+    FLOE_INTERFACE_CELLULAR = 3,
+    FLOE_INTERFACE_TUNNEL = 4,
+};
 
 /// Fills at most `capacity` entries; returns how many addresses there are, which may be more, or a negative errno.
 int floe_list_interfaces(floe_interface *entries, int capacity);
+
+/// A descriptor that becomes readable when links, addresses or routes of this host change (rtnetlink).
+int floe_route_monitor_create(void);
+/// Reads and forgets what waits there; returns how many messages, at most 64.
+int floe_route_monitor_clear(int descriptor);
 
 #endif

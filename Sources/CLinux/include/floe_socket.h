@@ -66,6 +66,8 @@ typedef enum floe_option : int {
     FLOE_OPTION_MERGE_RECEIVED,
     /// Cut what is sent into segments of this size.
     FLOE_OPTION_SEGMENT_SENT,
+    /// The TTL or hop limit of what is sent; -1 is the system's.
+    FLOE_OPTION_HOP_LIMIT,
 } floe_option;
 
 /// Values of FLOE_OPTION_PATH_MTU: 0 fragments (DF clear), 1 is the system's default, 2 sets DF and obeys the known path

@@ -1,0 +1,115 @@
+import Bytes
+import Connectivity
+import EventLoop
+import ICE
+import NetTypes
+import Transport
+
+/// What comes to a loop from other threads.
+enum LoopMessage: Sendable {
+    case open(Driven)
+    case signal(Driven)
+    case stop
+}
+
+/// A session with what its loop holds for it.
+///
+/// Unchecked: made by one thread, handed to the loop through its mailbox, and used by the loop's thread alone from then on.
+final class Driven: @unchecked Sendable {
+    var session: ICESession
+    let core: ConnectionCore
+    var handle: SlotHandle?
+    var bases: [BaseID: Endpoint] = [:]
+    /// Connections that are being made.
+    var pending: [EffectID: StreamEnd] = [:]
+    var timer: TimerHandle?
+    var deadline = Instant.distantFuture
+    /// Whether it stands in the row of those that wait for the pacer.
+    var isPaced = false
+    var isClosing = false
+    /// Data that were received in this turn.
+    var arrived: [[UInt8]] = []
+    var failures: [ICEServerFailure] = []
+
+    init(_ configuration: ICESessionConfiguration, _ core: ConnectionCore, at now: Instant) throws {
+        session = try ICESession(configuration, at: now)
+        self.core = core
+    }
+
+    /// All that is known of the session.
+    var report: ICEReport {
+        let pairs = session.pairs
+        let path = session.path()
+        return ICEReport(
+            state: session.state,
+            role: session.role,
+            path: path,
+            selected: path.flatMap { path in pairs.first { $0.base == path.base && $0.isValid && $0.isNominated } },
+            verdict: session.verdict,
+            statistics: session.statistics,
+            pairs: pairs,
+            candidates: session.localCandidates,
+            mappings: session.mappingObservations,
+            serverFailures: failures,
+            recording: session.recording()
+        )
+    }
+}
+
+/// A UDP socket of a session.
+final class DatagramEnd {
+    let socket: UDPSocket
+    let base: BaseID
+    unowned let driven: Driven
+
+    init(_ socket: consuming UDPSocket, _ base: BaseID, _ driven: Driven) {
+        self.socket = socket
+        self.base = base
+        self.driven = driven
+    }
+}
+
+/// A TCP listener of a session.
+final class ListenerEnd {
+    var listener: TCPListener
+    let base: BaseID
+    unowned let driven: Driven
+
+    init(_ listener: consuming TCPListener, _ base: BaseID, _ driven: Driven) {
+        self.listener = listener
+        self.base = base
+        self.driven = driven
+    }
+}
+
+/// A TCP or TLS connection of a session.
+final class StreamEnd {
+    var connection: StreamConnection
+    let base: BaseID
+    unowned let driven: Driven
+    /// The effect that waits for it, while it is being made.
+    var effect: EffectID?
+    var wantsWrite = true
+    /// Its place in the loop's pool.
+    var handle: SlotHandle?
+
+    init(_ connection: consuming StreamConnection, _ base: BaseID, _ driven: Driven, effect: EffectID?) {
+        self.connection = connection
+        self.base = base
+        self.driven = driven
+        self.effect = effect
+    }
+}
+
+/// What a poller's token of a loop names.
+enum Socket {
+    case datagrams(DatagramEnd)
+    case listener(ListenerEnd)
+    case stream(StreamEnd)
+}
+
+/// A socket and its place in the loop's pool.
+struct Endpoint {
+    let socket: Socket
+    let handle: SlotHandle
+}

@@ -1,0 +1,91 @@
+public import Connectivity
+public import Crypto
+public import EventLoop
+import ICE
+import NetTypes
+import Synchronization
+import Transport
+
+/// How a loop's sockets are made.
+public struct ICELoopOptions: Sendable {
+    /// Judges certificates of TURN servers over TLS; without it they fail.
+    public var tls: TLSContext?
+    /// The ports of UDP sockets; `nil` leaves them to the system.
+    public var ports: ClosedRange<UInt16>?
+    /// How many connections the loop carries.
+    public var connections = 8192
+    /// The receive buffer asked for each UDP socket, in bytes.
+    public var receiveBufferBytes = 1 << 20
+
+    /// Makes the defaults.
+    public init() {}
+}
+
+/// A loop has as many connections as it may.
+public struct ICELoopFull: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What is the matter, in words.
+    public var description: String { "the loop carries as many connections as it may" }
+}
+
+/// One thread that drives ICE connections: sockets, timers, names and the pacing that all of them share.
+///
+/// A process needs one (RFC 8445 §14.2 paces all checks of a process together).
+public final class ICELoop: Sendable {
+    private let mailbox: Mailbox<LoopMessage>
+    private let thread: Mutex<LoopThread?>
+    private let count: ConnectionCount
+    private let limit: Int
+
+    /// Starts the thread.
+    ///
+    /// - Throws: `SystemError` if the process has no thread or descriptor left.
+    public init(_ options: ICELoopOptions = ICELoopOptions()) throws(SystemError) {
+        limit = options.connections
+        // Each connection has at most one signal and one opening in there.
+        mailbox = try Mailbox(limit: options.connections * 2 + 8)
+        count = ConnectionCount()
+        let runner = try LoopRunner(options, mailbox, count)
+        thread = Mutex(try LoopThread(name: "floe-ice") { runner.run() })
+    }
+
+    deinit { _ = mailbox.push(.stop) }
+
+    /// Makes a connection that does nothing before `gather` or `setRemoteDescription`.
+    ///
+    /// - Throws: `CredentialError` if a TURN server's user name or password cannot be used, `ICELoopFull`.
+    public func connection(
+        _ configuration: ICESessionConfiguration,
+        limits: ICEConnectionLimits = ICEConnectionLimits()
+    ) throws -> ICEConnection {
+        let core = ConnectionCore(limits)
+        let driven = try Driven(configuration, core, at: MonotonicClock.now())
+        let description = driven.session.localDescription
+        guard count.begin(limit: limit), mailbox.push(.open(driven)) else { throw ICELoopFull() }
+        let mailbox = mailbox
+        return ICEConnection(description, core: core) { [weak driven] in
+            if let driven { _ = mailbox.push(.signal(driven)) }
+        }
+    }
+
+    /// How many connections there are.
+    public var connectionCount: Int { count.value.load(ordering: .relaxed) }
+
+    /// Closes all connections and ends the thread; waits two seconds at most for servers to be told.
+    public func stop() {
+        _ = mailbox.push(.stop)
+        thread.withLock { $0.take() }?.join()
+    }
+}
+
+/// How many connections a loop has, or will have when it has read its mail.
+final class ConnectionCount: Sendable {
+    let value = Atomic(0)
+
+    func begin(limit: Int) -> Bool {
+        if value.add(1, ordering: .relaxed).newValue <= limit { return true }
+        value.subtract(1, ordering: .relaxed)
+        return false
+    }
+
+    func end() { value.subtract(1, ordering: .relaxed) }
+}

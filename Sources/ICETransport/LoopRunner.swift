@@ -1,0 +1,274 @@
+import Bytes
+import Connectivity
+import EventLoop
+import ICE
+import NetTypes
+import Transport
+
+/// What the loop's thread does: waits, hands to sessions what has come, and does what they want.
+///
+/// Unchecked: made by one thread and handed to the loop's, which alone uses it from then on.
+final class LoopRunner: @unchecked Sendable {
+    enum TokenKind {
+        static let mailbox: UInt8 = 0
+        static let endpoint: UInt8 = 1
+        static let changes: UInt8 = 2
+        static let lookups: UInt8 = 3
+    }
+
+    /// How long a session that waits for the pacer is passed over, at most, if its turn does not come.
+    static let pacedPatience = TimeSpan.milliseconds(50)
+    /// How long the end may take when the loop is stopped.
+    static let endPatience = TimeSpan.seconds(2)
+
+    let options: ICELoopOptions
+    let poller: Poller
+    private let mailbox: Mailbox<LoopMessage>
+    private let count: ConnectionCount
+    private let changes: NetworkChanges?
+    private var events = PollEvents(capacity: 256)
+    private var wheel: TimerWheel
+    private var messages: [LoopMessage] = []
+    private var stopsAt: Instant?
+    private var hasChanged = false
+    /// Sessions that wait for the pacer, first come first served: waking all of them for each token would serve nobody.
+    private var paced: [SlotHandle] = []
+    private var pacedStart = 0
+
+    var sessions: SlotPool<Driven>
+    var sockets = SlotPool<Socket>(limit: 1 << 20)
+    var incoming = DatagramReceiveBatch(capacity: 64, payloadCapacity: 9216)
+    var outgoing = DatagramSendBatch(capacity: 512, copyBytes: 1 << 20)
+    var pacer = CheckPacer()
+    var interfaces: [Connectivity.NetworkInterface]
+    var names: NameLookups?
+    /// What sessions write into.
+    var scratch: [UInt8] = []
+    var lastBase: UInt32 = 0
+    var now = MonotonicClock.now()
+
+    init(
+        _ options: ICELoopOptions,
+        _ mailbox: Mailbox<LoopMessage>,
+        _ count: ConnectionCount
+    ) throws(SystemError) {
+        let poller = try Poller()
+        let changes = try? NetworkChanges()
+        try poller.add(mailbox.descriptor, token: PollToken(TokenKind.mailbox).bits, interest: .read)
+        let watched = changes.descriptor
+        if let watched { try poller.add(watched, token: PollToken(TokenKind.changes).bits, interest: .read) }
+        self.poller = poller
+        self.changes = changes
+        self.options = options
+        self.mailbox = mailbox
+        self.count = count
+        sessions = SlotPool(limit: options.connections)
+        wheel = TimerWheel(start: MonotonicClock.now())
+        interfaces = HostInterfaces.list()
+        scratch.reserveCapacity(ICESession.maximumMessageByteCount)
+    }
+
+    /// Drives until it is told to stop and all sessions have ended.
+    func run() {
+        while stopsAt == nil || sessions.count > 0 {
+            do throws(SystemError) {
+                try poller.wait(until: deadline, into: &events)
+            } catch {
+                // A mistake of this process, such as a closed descriptor: nothing can be driven any more.
+                break
+            }
+            now = MonotonicClock.now()
+            for index in events.indices { handle(events[index]) }
+            if hasChanged { useInterfaces() }
+            takeAnswers()
+            while let token = wheel.popExpired(at: now) { wake(SlotHandle(bits: token)) }
+            servePaced()
+            outgoing.flush()
+            if let stopsAt, now >= stopsAt { break }
+        }
+        for handle in sessions.handles {
+            if let driven = sessions.read(handle, { $0 }) { end(driven) }
+        }
+    }
+
+    private var deadline: Instant {
+        var deadline = min(wheel.nextDeadline ?? .distantFuture, stopsAt ?? .distantFuture)
+        if let names { deadline = min(deadline, names.nextTimeout(at: now)) }
+        if pacedStart < paced.count { deadline = min(deadline, pacer.next) }
+        return deadline
+    }
+
+    private func handle(_ event: PollEvent) {
+        let token = PollToken(bits: event.token)
+        switch token.kind {
+        case TokenKind.mailbox: readMail()
+        case TokenKind.changes: hasChanged = changes.clear() || hasChanged
+        // Taken below, as it must be when time has passed.
+        case TokenKind.lookups: break
+        default:
+            guard let socket = sockets.read(token.handle, { $0 }) else { return }
+            handle(event, socket)
+        }
+    }
+
+    // MARK: Mail
+
+    private func readMail() {
+        mailbox.receive(into: &messages)
+        for message in messages {
+            switch message {
+            case .open(let driven): open(driven)
+            case .signal(let driven): serve(driven)
+            case .stop: stop()
+            }
+        }
+        messages.removeAll(keepingCapacity: true)
+    }
+
+    private func open(_ driven: Driven) {
+        guard stopsAt == nil, let handle = sessions.insert(driven) else {
+            count.end()
+            return driven.core.finish(last: nil)
+        }
+        driven.handle = handle
+        driven.session.updateInterfaces(interfaces, at: now)
+        drain(driven)
+    }
+
+    /// Does what the owner of a connection has asked for.
+    private func serve(_ driven: Driven) {
+        let (commands, datagrams) = driven.core.take()
+        guard driven.handle != nil else { return commands.forEach { $0.abandon(last: nil) } }
+        for command in commands { perform(command, driven) }
+        for datagram in datagrams { send(datagram, driven) }
+        drain(driven)
+    }
+
+    private func perform(_ command: ConnectionCommand, _ driven: Driven) {
+        switch command {
+        case .gather: driven.session.gather(at: now)
+        case .describe(let description): _ = driven.session.setRemoteDescription(description, at: now)
+        case .add(let candidate): driven.session.addRemoteCandidate(candidate, at: now)
+        case .remove(let candidate): driven.session.removeRemoteCandidate(candidate, at: now)
+        case .endOfCandidates: driven.session.endOfRemoteCandidates(at: now)
+        case .restart(let waiter): waiter.resume(returning: driven.session.restart(at: now))
+        case .report(let waiter): waiter.resume(returning: driven.report)
+        case .close:
+            driven.isClosing = true
+            driven.session.close(at: now)
+        }
+    }
+
+    private func stop() {
+        guard stopsAt == nil else { return }
+        stopsAt = now + Self.endPatience
+        for handle in sessions.handles {
+            guard let driven = sessions.read(handle, { $0 }) else { continue }
+            driven.session.close(at: now)
+            drain(driven)
+        }
+    }
+
+    private func takeAnswers() {
+        for answer in names?.process(at: now) ?? [] {
+            guard let driven = sessions.read(answer.asker.session, { $0 }) else { continue }
+            if answer.addresses.isEmpty {
+                driven.session.failed(answer.asker.effect, .notFound, at: now)
+            } else {
+                driven.session.resolved(answer.asker.effect, answer.addresses, at: now)
+            }
+            drain(driven)
+        }
+    }
+
+    private func useInterfaces() {
+        hasChanged = false
+        let present = HostInterfaces.list()
+        guard present != interfaces else { return }
+        interfaces = present
+        for handle in sessions.handles {
+            guard let driven = sessions.read(handle, { $0 }) else { continue }
+            driven.session.updateInterfaces(present, at: now)
+            drain(driven)
+        }
+    }
+
+    // MARK: Time
+
+    private func wake(_ handle: SlotHandle) {
+        guard let driven = sessions.read(handle, { $0 }) else { return }
+        driven.timer = nil
+        driven.deadline = .distantFuture
+        driven.session.handleTimeout(at: now)
+        drain(driven)
+    }
+
+    /// Wakes those that wait for the pacer, until one has taken its token.
+    private func servePaced() {
+        let end = paced.count
+        while pacedStart < end, pacer.next <= now {
+            let handle = paced[pacedStart]
+            pacedStart += 1
+            guard let driven = sessions.read(handle, { $0 }) else { continue }
+            driven.isPaced = false
+            driven.session.handleTimeout(at: now)
+            drain(driven)
+        }
+        guard pacedStart == paced.count || pacedStart > 1024 else { return }
+        paced.removeFirst(pacedStart)
+        pacedStart = 0
+    }
+
+    /// Sets a session's timer anew, or puts it into the row of those that wait for the pacer.
+    func reschedule(_ driven: Driven) {
+        guard let handle = driven.handle else { return }
+        var next = driven.session.nextTimeout ?? .distantFuture
+        if next > now, next == pacer.next {
+            if !driven.isPaced {
+                driven.isPaced = true
+                paced.append(handle)
+            }
+            next = next + Self.pacedPatience
+        }
+        guard next != driven.deadline else { return }
+        if let timer = driven.timer { wheel.cancel(timer) }
+        driven.deadline = next
+        driven.timer = next == .distantFuture ? nil : wheel.schedule(handle.bits, at: next)
+    }
+
+    // MARK: The end
+
+    /// Forgets a session with all that it has.
+    func end(_ driven: Driven) {
+        guard let handle = driven.handle else { return }
+        driven.handle = nil
+        if let timer = driven.timer { wheel.cancel(timer) }
+        outgoing.flush()
+        for endpoint in driven.bases.values { _ = sockets.remove(endpoint.handle) }
+        driven.bases = [:]
+        for stream in driven.pending.values { drop(stream) }
+        driven.pending = [:]
+        driven.core.received.push(driven.arrived)
+        driven.arrived = []
+        _ = sessions.remove(handle)
+        count.end()
+        driven.core.finish(last: driven.report)
+    }
+}
+
+/// What is asked of the watcher of interfaces where there may be none: optional chaining would consume it.
+extension NetworkChanges? {
+    fileprivate var descriptor: Int32? {
+        switch self {
+        case .some(let changes): changes.descriptor
+        case .none: nil
+        }
+    }
+
+    fileprivate func clear() -> Bool {
+        switch self {
+        case .some(let changes): changes.clear()
+        case .none: false
+        }
+    }
+}

@@ -1,0 +1,64 @@
+import Bytes
+public import ICE
+
+/// A description with its candidates as one word that people can copy and paste.
+///
+/// It holds the ICE password: whoever has it can take the peer's place, so it goes over a channel that both trust.
+public struct PeerCode: Hashable, Sendable {
+    /// What the peer says of itself.
+    public let description: ICEDescription
+    /// Its candidates; those that this version does not understand are left out.
+    public let candidates: [Candidate]
+    /// What the text begins with: what it is, and its version.
+    public static let prefix = "floe1-"
+
+    /// Makes a code of its parts.
+    public init(_ description: ICEDescription, _ candidates: [Candidate]) {
+        self.description = description
+        self.candidates = candidates
+    }
+
+    /// Reads a code; white space around and in it, as mail programs add it, does not matter.
+    ///
+    /// - Throws: `PeerError` that says what is wrong with it.
+    public init(_ text: String) throws(PeerError) {
+        let word = String(text.filter { !$0.isWhitespace })
+        guard word.hasPrefix(Self.prefix) else { throw PeerError("this is no code: a code begins with \(Self.prefix)") }
+        guard let bytes = Base64.decode(String(word.dropFirst(Self.prefix.count)), .url) else {
+            throw PeerError("the code is damaged: copy all of it, in one piece")
+        }
+        try self.init(lines: String(decoding: bytes, as: UTF8.self))
+    }
+
+    /// The code as a word.
+    public var text: String { Self.prefix + Base64.encode(Array(lines.utf8), .url) }
+
+    /// The code as lines of SDP attributes, for a signaling server.
+    public var lines: String {
+        (description.attributeLines + candidates.map(\.text)).map { "a=\($0)" }.joined(separator: "\r\n") + "\r\n"
+    }
+
+    /// Reads what `lines` gives.
+    ///
+    /// - Throws: `PeerError` if the credentials are missing or malformed.
+    public init(lines: String) throws(PeerError) {
+        let all = lines.split(whereSeparator: \.isNewline).map(String.init)
+        do throws(CandidateError) {
+            description = try ICEDescription(session: all)
+        } catch {
+            throw PeerError("the code is damaged: \(error)")
+        }
+        candidates = all.compactMap { line in
+            line.contains("candidate:") ? try? Candidate(text: line) : nil
+        }
+    }
+}
+
+/// Why two peers did not come together, in a sentence.
+public struct PeerError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The sentence, without its full stop.
+    public let description: String
+
+    /// Makes an error of a sentence.
+    public init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,202 @@
+import Bytes
+import Crypto
+import EventLoop
+import HTTP
+import NameResolver
+import NetTypes
+import SignalingMessages
+import Transport
+import WebSocket
+
+/// One connection to a signaling server: TCP or TLS, the handshake, the WebSocket, the sequence numbers.
+struct SignalingThread: ~Copyable {
+    private var connection: StreamConnection
+    private var socket = WebSocketConnection(role: .client)
+    private let handshake: WebSocketClientHandshake
+    private var parser = HTTPResponseParser()
+    private var isOpen = false
+    private var isAsked = false
+    private var waiting: [ClientMessage] = []
+    private var isJoined = false
+    private var sequence: UInt64 = 0
+    private var received: UInt64 = 0
+    private var isLeaving = false
+
+    /// How long the server may take to let us in.
+    private static let patience = TimeSpan.seconds(15)
+
+    static func run(
+        _ place: SignalingPlace,
+        _ tls: TLSContext?,
+        _ outgoing: Mailbox<ClientMessage?>,
+        _ messages: AsyncStream<ServerMessage>.Continuation
+    ) -> PeerError? {
+        do {
+            var failure = PeerError("the server at \(place.authority) does not answer")
+            for address in try ServerFinder.addresses(of: place.host, port: place.port) {
+                do throws(SocketError) {
+                    let socket = try TCPSocket(connectingTo: address)
+                    var thread = SignalingThread(socket, place, tls)
+                    guard let found = try thread.run(outgoing, messages) else { return nil }
+                    failure = PeerError("\(place.authority): \(found)")
+                    if thread.isOpen { return failure }
+                } catch {
+                    failure = PeerError("\(error)")
+                }
+            }
+            return failure
+        } catch {
+            return PeerError("\(error)")
+        }
+    }
+
+    private init(_ tcp: consuming TCPSocket, _ place: SignalingPlace, _ tls: TLSContext?) {
+        if let tls {
+            connection = StreamConnection(tcp, tls: TLSSession(client: tls, serverName: place.host))
+        } else {
+            connection = StreamConnection(tcp)
+        }
+        var entropy = Entropy.system
+        handshake = WebSocketClientHandshake(
+            authority: place.authority,
+            target: "/signal",
+            subprotocols: ["floe.v1"],
+            entropy: &entropy
+        )
+    }
+
+    /// Drives until the end; what was wrong, or `nil` if we have left.
+    private mutating func run(
+        _ outgoing: Mailbox<ClientMessage?>,
+        _ messages: AsyncStream<ServerMessage>.Continuation
+    ) throws(SocketError) -> String? {
+        do throws(SystemError) {
+            let poller = try Poller()
+            var events = PollEvents(capacity: 4)
+            var mail: [ClientMessage?] = []
+            let opensUntil = MonotonicClock.now() + Self.patience
+            var pingAt = Instant.distantFuture
+            try poller.add(connection.descriptor, token: 0, interest: [.read, .write])
+            try poller.add(outgoing.descriptor, token: 1, interest: .read)
+            connection.flush()
+            while true {
+                outgoing.receive(into: &mail)
+                for message in mail { take(message) }
+                mail.removeAll(keepingCapacity: true)
+                let now = MonotonicClock.now()
+                if now >= pingAt {
+                    _ = socket.send(text: ClientFrame(.ping(id: 1)).text)
+                    pingAt = now + .seconds(10)
+                }
+                socket.handleTimeout(at: now)
+                connection.flush()
+                if let failure = step(messages, at: now) { return isLeaving ? nil : failure }
+                if isOpen, pingAt == .distantFuture { pingAt = now + .seconds(10) }
+                if socket.isFinished { return isLeaving ? nil : "the server has closed the connection" }
+                if !isOpen, now >= opensUntil { return "the server takes too long to answer" }
+                let interest: Interest = connection.wantsWrite ? [.read, .write] : .read
+                try poller.modify(connection.descriptor, token: 0, interest: interest)
+                let next = min(pingAt, socket.nextTimeout ?? .distantFuture, isOpen ? .distantFuture : opensUntil)
+                try poller.wait(until: next, into: &events)
+            }
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    private mutating func take(_ message: ClientMessage?) {
+        guard let message else {
+            isLeaving = true
+            return socket.close(.normal, at: MonotonicClock.now())
+        }
+        waiting.append(message)
+    }
+
+    /// Reads and writes what can be; what is wrong, if anything.
+    private mutating func step(
+        _ messages: AsyncStream<ServerMessage>.Continuation,
+        at now: Instant
+    ) -> String? {
+        if connection.isEstablished, !isAsked {
+            isAsked = true
+            let request = handshake.requestBytes
+            _ = connection.write(request.span)
+        }
+        if let failure = connection.failure { return "\(failure)" }
+        var bytes: [UInt8] = []
+        var result = StreamReadResult.bytes(0)
+        while case .bytes = result {
+            bytes.removeAll()
+            result = Self.read(&connection, into: &bytes)
+            if let failure = receive(bytes, at: now) { return failure }
+        }
+        while let event = socket.pollEvent() {
+            switch event {
+            case .text(let text): if let failure = receive(text, messages) { return failure }
+            case .closed(let code, let reason): return "closed by the server: \(code.rawValue) \(reason)"
+            case .binary, .ping, .pong: break
+            }
+        }
+        sendWaiting()
+        while isOpen, socket.hasOutput {
+            var output: [UInt8] = []
+            output.append(addingCapacity: 16_384) { _ = socket.pollTransmit(into: &$0) }
+            guard !output.isEmpty else { break }
+            _ = connection.write(output.span)
+        }
+        switch result {
+        case .failed(let failure): return "\(failure)"
+        case .closed: return "the server has ended the connection"
+        case .bytes, .wouldBlock: return nil
+        }
+    }
+
+    private static func read(_ connection: inout StreamConnection, into bytes: inout [UInt8]) -> StreamReadResult {
+        var result = StreamReadResult.wouldBlock
+        bytes.append(addingCapacity: 16_384) { result = connection.read(into: &$0) }
+        return result
+    }
+
+    private mutating func receive(_ bytes: [UInt8], at now: Instant) -> String? {
+        guard !bytes.isEmpty else { return nil }
+        if isOpen {
+            _ = socket.receive(bytes.span, at: now)
+            return nil
+        }
+        do {
+            guard let response = try parser.receive(bytes.span) else { return nil }
+            _ = try handshake.check(response)
+        } catch {
+            return "this is no signaling server (\(error))"
+        }
+        isOpen = true
+        let rest = parser.takeRemainingBytes()
+        _ = socket.receive(rest.span, at: now)
+        return nil
+    }
+
+    private mutating func receive(_ text: String, _ messages: AsyncStream<ServerMessage>.Continuation) -> String? {
+        guard let frame = try? ServerFrame(decoding: text) else { return nil }
+        if let number = frame.sequence {
+            guard number == received + 1 else { return nil }
+            received = number
+            _ = socket.send(text: ClientFrame(.acknowledge, acknowledged: received).text)
+        }
+        if case .joined = frame.message { isJoined = true }
+        messages.yield(frame.message)
+        if case .error(_, let message, let number) = frame.message, number == nil { return message }
+        return nil
+    }
+
+    /// Sends what waits: the first message at once, the others when we are in the room.
+    private mutating func sendWaiting() {
+        guard isOpen else { return }
+        while let message = waiting.first {
+            if case .join = message {} else if !isJoined { return }
+            waiting.removeFirst()
+            if message.isSequenced { sequence += 1 }
+            let number = message.isSequenced ? sequence : nil
+            _ = socket.send(text: ClientFrame(message, sequence: number).text)
+        }
+    }
+}

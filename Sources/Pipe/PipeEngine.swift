@@ -1,0 +1,195 @@
+import Bytes
+import Crypto
+public import Diagnostics
+public import NetTypes
+
+/// Why a datagram of a pipe was dropped.
+public enum PipeDrop: String, DropReason {
+    /// It is no datagram of a pipe.
+    case malformed
+    /// It was made with another key, or changed on the way.
+    case forged
+    /// Its number was seen.
+    case repeated
+    /// It promises more bytes than may wait, or contradicts what came before.
+    case beyondLimit
+}
+
+/// How much a pipe keeps and how it begins.
+public struct PipeLimits: Hashable, Sendable {
+    /// Bytes that may wait to be read or to come in order.
+    public var receiveBytes = 4 << 20
+    /// Bytes that may wait to be sent or to be acknowledged.
+    public var sendBytes = 4 << 20
+    /// Stream bytes in one datagram: with all that is around them, a TURN server's header too, below 1280 bytes.
+    public var segmentBytes = 1120
+
+    /// Makes the defaults.
+    public init() {}
+}
+
+/// A reliable, ordered, encrypted stream of bytes in each direction over datagrams: one end of it.
+///
+/// After each call, drain `pollTransmit`, then sleep until `nextTimeout` and call `handleTimeout`. Datagrams may be lost,
+/// doubled, late and out of order; what comes out of `read` is what went into `write` of the other end, or nothing.
+public struct PipeEngine: Sendable {
+    let keys: PipeKeys
+    let limits: PipeLimits
+    var flight: PipeFlight
+    var sink: PipeSink
+    private var drops = DropCounters<PipeDrop>()
+    private var sendNumber: UInt64 = 0
+    private var isPeerDone = false
+    private var wantsFarewell = 0
+    private var farewellAt: Instant?
+    private var endsAt: Instant?
+
+    /// How long a finished end waits for the other's word that it has finished too.
+    static let farewellTime = TimeSpan.seconds(3)
+
+    /// Makes one end.
+    public init(_ keys: PipeKeys, limits: PipeLimits = PipeLimits(), at now: Instant) {
+        self.keys = keys
+        self.limits = limits
+        flight = PipeFlight(segmentBytes: limits.segmentBytes, at: now)
+        sink = PipeSink(limitBytes: limits.receiveBytes)
+    }
+
+    // MARK: The owner
+
+    /// How many bytes `write` takes now.
+    public var writableBytes: Int { flight.isEnded ? 0 : max(0, limits.sendBytes - flight.keptBytes) }
+
+    /// Sends bytes, at most `writableBytes`.
+    public mutating func write(_ bytes: [UInt8]) {
+        precondition(bytes.count <= writableBytes, "more bytes than there is room for")
+        flight.append(bytes)
+    }
+
+    /// Ends the stream to the other end: what was written still arrives.
+    public mutating func finish() { flight.end() }
+
+    /// Takes the next bytes of the other end.
+    public mutating func read() -> [UInt8]? { sink.read() }
+
+    /// Whether the other end has ended its stream and all of it was read.
+    public var hasReadAll: Bool { sink.hasReadAll }
+
+    /// Whether the other end has acknowledged everything, the end included.
+    public var hasDelivered: Bool { flight.isDelivered }
+
+    /// Whether both streams are complete and the other end knows, or was told often enough: the datagrams may end.
+    public private(set) var isOver = false
+
+    /// Stream bytes that the other end has acknowledged.
+    public var deliveredBytes: UInt64 { flight.deliveredBytes }
+    /// Stream bytes that have come in order.
+    public var receivedBytes: UInt64 { sink.next }
+    /// Datagrams with stream bytes that were sent again.
+    public var resentCount: UInt64 { flight.resentCount }
+    /// The smoothed round-trip time, once there is one.
+    public var roundTrip: TimeSpan? { flight.roundTrip }
+    /// What was dropped.
+    public var dropCounts: DropCounters<PipeDrop> { drops }
+
+    // MARK: The driver
+
+    /// Takes a datagram of the other end.
+    public mutating func receive(_ datagram: [UInt8], at now: Instant) -> Disposition<PipeDrop> {
+        guard datagram.count >= PipePacket.headerBytes + AESGCM.tagByteCount, datagram[0] == PipePacket.version else {
+            return drop(.malformed)
+        }
+        let header = Array(datagram[..<PipePacket.headerBytes])
+        let number = header[1...].reduce(UInt64(0)) { $0 &<< 8 | UInt64($1) }
+        let sealed = Array(datagram[PipePacket.headerBytes...])
+        guard number < 1 << 62,
+            let content = keys.receiving.open(sealed, nonce: Self.nonce(number), authenticating: header)
+        else { return drop(.forged) }
+        guard let packet = PipePacket(content) else { return drop(.malformed) }
+        switch packet {
+        case .data(let offset, let isEnd, let bytes):
+            // A number that brings what cannot be kept is not acknowledged: it comes again under another.
+            guard sink.hasRoom(for: offset, bytes.count, isEnd: isEnd) else { return drop(.beyondLimit) }
+            guard sink.insert(number, at: now) else {
+                sink.acknowledgeAtOnce(at: now)
+                return drop(.repeated)
+            }
+            sink.insert(bytes, at: offset, isEnd: isEnd)
+            // Whoever still sends has not heard that it may stop.
+            if isPeerDone || hasFinished { wantsFarewell = max(wantsFarewell, 1) }
+        case .ack(let limit, let isDone, let ranges):
+            flight.acknowledge(ranges, limit: limit, at: now)
+            if isDone { isPeerDone = true }
+        }
+        settle(at: now)
+        return .accepted
+    }
+
+    /// Does what is due.
+    public mutating func handleTimeout(at now: Instant) {
+        flight.handleTimeout(at: now)
+        if let at = farewellAt, at <= now {
+            wantsFarewell = max(wantsFarewell, 1)
+            farewellAt = now + .milliseconds(200)
+        }
+        if let endsAt, endsAt <= now { isOver = true }
+        settle(at: now)
+    }
+
+    /// When `handleTimeout` must be called.
+    public var nextTimeout: Instant? {
+        guard !isOver else { return nil }
+        var next = min(flight.nextTimeout ?? .distantFuture, sink.acknowledgeAt ?? .distantFuture)
+        next = min(next, farewellAt ?? .distantFuture, endsAt ?? .distantFuture)
+        return next == .distantFuture ? nil : next
+    }
+
+    /// Takes the next datagram to send.
+    public mutating func pollTransmit(at now: Instant) -> [UInt8]? {
+        if wantsFarewell > 0 || sink.takesAcknowledgement(at: now) {
+            wantsFarewell = max(0, wantsFarewell - 1)
+            return seal(sink.acknowledgement(isDone: hasFinished))
+        }
+        guard let segment = flight.next(number: sendNumber, at: now) else { return nil }
+        return seal(segment)
+    }
+
+    // MARK: Inside
+
+    /// Whether there is nothing left to be done but to say so.
+    private var hasFinished: Bool { hasDelivered && sink.isComplete }
+
+    private mutating func settle(at now: Instant) {
+        guard hasFinished else { return }
+        if endsAt == nil {
+            endsAt = now + Self.farewellTime
+            farewellAt = now + .milliseconds(200)
+            wantsFarewell = 2
+        }
+        // One more word, in case the other end has not heard the first.
+        if isPeerDone, wantsFarewell == 0 { isOver = true }
+        if isPeerDone { endsAt = min(endsAt ?? now, now + .milliseconds(100)) }
+    }
+
+    private mutating func seal(_ packet: PipePacket) -> [UInt8]? {
+        let number = sendNumber
+        sendNumber += 1
+        let header = buildBytes(capacity: PipePacket.headerBytes) { output in
+            output.append(PipePacket.version)
+            output.append(bigEndian: number)
+        }
+        return keys.sending.seal(packet.content, nonce: Self.nonce(number), authenticating: header).map { header + $0 }
+    }
+
+    private static func nonce(_ number: UInt64) -> [UInt8] {
+        buildBytes(capacity: AESGCM.nonceByteCount) { output in
+            output.append(zeros: 4)
+            output.append(bigEndian: number)
+        }
+    }
+
+    private mutating func drop(_ reason: PipeDrop) -> Disposition<PipeDrop> {
+        drops.count(reason)
+        return .ignored(reason)
+    }
+}

@@ -1,0 +1,89 @@
+import NetTypes
+
+/// The receiving half of a pipe: puts the stream together and knows what to acknowledge.
+struct PipeSink: Sendable {
+    private let limitBytes: Int
+    private var numbers = NumberRanges()
+    /// Segments that wait for earlier ones; the other end cuts its stream once and for all.
+    private var segments: [UInt64: [UInt8]] = [:]
+    private var waiting: [[UInt8]] = []
+    private var waitingStart = 0
+    private var waitingBytes = 0
+    private var segmentBytes = 0
+    private var endOffset: UInt64?
+    private var unacknowledged = 0
+    private var toldLimit: UInt64 = 0
+    private(set) var acknowledgeAt: Instant?
+    /// The offset of the next byte in order.
+    private(set) var next: UInt64 = 0
+
+    init(limitBytes: Int) {
+        self.limitBytes = limitBytes
+        toldLimit = UInt64(limitBytes)
+    }
+
+    /// Whether all bytes and the end have come.
+    var isComplete: Bool { endOffset == next }
+
+    var hasReadAll: Bool { isComplete && waitingStart == waiting.count }
+
+    /// Up to which offset bytes are taken.
+    private var limit: UInt64 { next + UInt64(max(0, limitBytes - waitingBytes)) }
+
+    func hasRoom(for offset: UInt64, _ count: Int, isEnd: Bool) -> Bool {
+        let (end, overflow) = offset.addingReportingOverflow(UInt64(count))
+        guard !overflow else { return false }
+        if let endOffset, end > endOffset || isEnd && end != endOffset { return false }
+        return end <= next || end <= max(limit, toldLimit)
+    }
+
+    /// Notes a number; `false` if it was seen.
+    mutating func insert(_ number: UInt64, at now: Instant) -> Bool {
+        let isInOrder = numbers.highest.map { number == $0 + 1 } ?? (number == 0)
+        guard numbers.insert(number) else { return false }
+        unacknowledged += 1
+        // A gap is told at once, so that the other end learns of the loss early.
+        let isUrgent = !isInOrder || unacknowledged >= 8
+        acknowledgeAt = isUrgent ? now : min(acknowledgeAt ?? .distantFuture, now + .milliseconds(10))
+        return true
+    }
+
+    mutating func insert(_ bytes: [UInt8], at offset: UInt64, isEnd: Bool) {
+        if isEnd { endOffset = offset + UInt64(bytes.count) }
+        guard offset >= next, !bytes.isEmpty, segments[offset] == nil else { return }
+        segments[offset] = bytes
+        segmentBytes += bytes.count
+        while let bytes = segments.removeValue(forKey: next) {
+            next += UInt64(bytes.count)
+            segmentBytes -= bytes.count
+            waitingBytes += bytes.count
+            waiting.append(bytes)
+        }
+    }
+
+    mutating func read() -> [UInt8]? {
+        guard waitingStart < waiting.count else { return nil }
+        let bytes = waiting[waitingStart]
+        waiting[waitingStart] = []
+        waitingStart += 1
+        waitingBytes -= bytes.count
+        if waitingStart == waiting.count || waitingStart > 4096 {
+            waiting.removeFirst(waitingStart)
+            waitingStart = 0
+        }
+        // The other end may stand still for lack of room: tell it when half of it is free again.
+        if limit >= toldLimit + UInt64(limitBytes / 2) { acknowledgeAt = .zero }
+        return bytes
+    }
+
+    mutating func acknowledgeAtOnce(at now: Instant) { acknowledgeAt = now }
+
+    func takesAcknowledgement(at now: Instant) -> Bool { acknowledgeAt.map { $0 <= now } ?? false }
+
+    mutating func acknowledgement(isDone: Bool) -> PipePacket {
+        acknowledgeAt = nil
+        unacknowledged = 0
+        toldLimit = max(toldLimit, limit)
+        return .ack(limit: toldLimit, isDone: isDone, ranges: numbers.ranges)
+    }
+}

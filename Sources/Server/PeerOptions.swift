@@ -1,0 +1,230 @@
+import CommandLineSupport
+import Connectivity
+import Crypto
+import EventLoop
+import Glibc
+import ICE
+import ICETransport
+import NetTypes
+import PeerTools
+import STUN
+import Synchronization
+import TURN
+
+/// What the commands that meet a peer have in common.
+enum PeerOptions {
+    static let meeting: (heading: String, options: [OptionSpecification]) = (
+        "How to meet",
+        [
+            OptionSpecification("server", "URL", help: "over a server's signaling, such as https://HOST:8443"),
+            OptionSpecification("offer", help: "by codes: print one, and take the other end's answer"),
+            OptionSpecification("answer", "CODE", help: "by codes: answer this one; @FILE reads it from a file"),
+            OptionSpecification("code-to", "FILE", help: "write our code to a file too"),
+            OptionSpecification("code-from", "FILE", help: "take the answer from a file, as soon as it is there"),
+        ]
+    )
+    static let path: (heading: String, options: [OptionSpecification]) = (
+        "How to connect",
+        [
+            OptionSpecification("stun", "URI", repeats: true, help: "a STUN server, stun:HOST"),
+            OptionSpecification("turn", "URI", repeats: true, help: "a TURN server, turn:HOST or turns:HOST"),
+            OptionSpecification("user", "NAME", help: "the user name for the TURN servers"),
+            OptionSpecification("password", "WORD", help: "the password for the TURN servers"),
+            OptionSpecification("relay", help: "over TURN servers only"),
+            OptionSpecification("tcp", help: "with TCP candidates too"),
+            OptionSpecification("loopback", help: "with loopback addresses too, for two ends on one machine"),
+        ]
+    )
+
+    /// Runs something asynchronous to its end on the calling thread's behalf; errors become sentences and code 1.
+    static func wait(_ body: @escaping @Sendable () async throws -> Int32) throws(UsageError) -> Int32 {
+        do throws(SystemError) {
+            let ended = try Mailbox<Int32>(limit: 1)
+            Task {
+                do {
+                    _ = ended.push(try await body())
+                } catch {
+                    Console.printError("floe: \(error)")
+                    _ = ended.push(1)
+                }
+            }
+            let poller = try Poller()
+            try poller.add(ended.descriptor, token: 0, interest: .read)
+            var events = PollEvents(capacity: 1)
+            var codes: [Int32] = []
+            while codes.isEmpty {
+                try poller.wait(until: nil, into: &events)
+                ended.receive(into: &codes)
+            }
+            return codes[0]
+        } catch {
+            throw UsageError("\(error)")
+        }
+    }
+
+    /// Waits until data can flow; `false` if that fails.
+    static func connected(_ meeting: Meeting) async -> Bool {
+        for await state in meeting.connection.states {
+            switch state {
+            case .connected, .completed: return true
+            case .failed, .closed: return false
+            case .new, .checking, .disconnected: continue
+            }
+        }
+        return false
+    }
+
+    /// `connected directly: 192.0.2.1:5000 to 198.51.100.2:6000`.
+    static func pathLine(_ meeting: Meeting) async -> String {
+        guard let report = await meeting.connection.report(), let path = report.path else { return "connected" }
+        let local = report.selected?.local.map { "\($0) to " } ?? ""
+        return "connected \(path.isRelayed ? "over a relay" : "directly"): \(local)\(path.destination)"
+    }
+}
+
+/// How a command was told to meet its peer.
+struct PeerPlan: Sendable {
+    private enum Way {
+        case server(String, room: String)
+        case offer
+        case answer(String)
+    }
+
+    private let way: Way
+    private let base: ICESessionConfiguration
+    private let codeTo: String?
+    private let codeFrom: String?
+    private let tls: TLSContext
+    /// What the two ends know and the server does not.
+    let secret: String
+
+    var loopOptions: ICELoopOptions {
+        var options = ICELoopOptions()
+        options.tls = tls
+        return options
+    }
+
+    init(_ arguments: ParsedArguments, room: String? = nil) throws(UsageError) {
+        guard let tls = try InstrumentOptions.context(arguments, .tls, protocolName: "http/1.1") else {
+            throw UsageError("TLS cannot be used.")
+        }
+        self.tls = tls
+        codeTo = arguments.text("code-to")
+        codeFrom = arguments.text("code-from")
+        base = try Self.configuration(arguments)
+        let given = room ?? arguments.operand
+        switch (arguments.text("server"), arguments.has("offer"), arguments.text("answer")) {
+        case (let url?, false, nil):
+            var entropy = Entropy.system
+            let code = given ?? Self.newCode(&entropy)
+            // The first half names the room; the rest stays between the two ends.
+            let parts = code.split(separator: "-", maxSplits: 1)
+            guard parts.count == 2, parts.allSatisfy({ $0.count >= 6 }) else {
+                throw UsageError("'\(code)' is no code: it looks like \(Self.newCode(&entropy)).")
+            }
+            way = .server(url, room: "pipe-" + parts[0])
+            secret = String(parts[1])
+            if given == nil { Console.printError("code: \(code)") }
+        case (nil, true, nil):
+            way = .offer
+            secret = ""
+        case (nil, false, let code?):
+            way = .answer(code)
+            secret = ""
+        default: throw UsageError("Say how to meet the other end: with one of --server, --offer and --answer.")
+        }
+    }
+
+    /// 40 bits for the room and 80 for the secret, in letters and digits that are not mistaken for each other.
+    private static func newCode(_ entropy: inout Entropy) -> String {
+        let letters = Array("abcdefghjkmnpqrstuvwxyz23456789a")
+        let bytes = entropy.bytes(24)
+        let word = String(bytes.map { letters[Int($0 & 31)] })
+        return word.prefix(8) + "-" + word.dropFirst(8)
+    }
+
+    private static func configuration(_ arguments: ParsedArguments) throws(UsageError) -> ICESessionConfiguration {
+        var configuration = ICESessionConfiguration(ICEConfiguration(role: .controlling))
+        configuration.usesLoopback = arguments.has("loopback")
+        configuration.usesTCP = arguments.has("tcp")
+        configuration.isContinual = false
+        if arguments.has("relay") { configuration.policy = .relay }
+        var uris: [TURNURI] = []
+        do throws(URIError) {
+            for text in arguments.texts("stun") { configuration.stunServers.append(try STUNURI(text)) }
+            for text in arguments.texts("turn") { uris.append(try TURNURI(text)) }
+        } catch {
+            throw UsageError("A server's URI is wrong: \(error).")
+        }
+        guard !uris.isEmpty else { return configuration }
+        guard let user = arguments.text("user"), let password = arguments.text("password") else {
+            throw UsageError("A TURN server needs --user and --password.")
+        }
+        configuration.turnServers = [Connectivity.TURNServer(uris, username: user, password: password)]
+        return configuration
+    }
+
+    func meet(_ loop: ICELoop) async throws -> Meeting {
+        switch way {
+        case .server(let url, let room):
+            let client = try SignalingClient(server: url, room: room, name: "floe", tls: tls)
+            return try await Meetings.join(client, loop) { role, servers in
+                var configuration = base
+                configuration.ice.role = role
+                configuration.use(servers)
+                return configuration
+            }
+        case .offer:
+            return try await Meetings.offer(loop, patient(.controlling)) { show($0) } answer: {
+                try await readAnswer()
+            }
+        case .answer(let text):
+            let code = text.hasPrefix("@") ? try Self.read(String(text.dropFirst())) : text
+            return try await Meetings.answer(PeerCode(code), loop, patient(.controlled)) { show($0) }
+        }
+    }
+
+    /// A person carries the answer: that may take minutes.
+    private func patient(_ role: ICERole) -> ICESessionConfiguration {
+        var configuration = base
+        configuration.ice.role = role
+        configuration.ice.patience = .seconds(900)
+        return configuration
+    }
+
+    private func show(_ code: PeerCode) {
+        Console.printError("code for the other end:\n\(code.text)")
+        guard let codeTo else { return }
+        // Whole or not at all: somebody may wait for the file. The paths live through the calls.
+        let descriptor = unsafe open(codeTo + ".part", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { return Console.printError("floe: '\(codeTo)' cannot be written") }
+        Console.write(code.text + "\n", to: descriptor)
+        close(descriptor)
+        _ = unsafe rename(codeTo + ".part", codeTo)
+    }
+
+    private func readAnswer() async throws -> PeerCode {
+        if let codeFrom {
+            while true {
+                if let text = try? Self.read(codeFrom) { return try PeerCode(text) }
+                try await Task.sleep(for: .milliseconds(50))
+            }
+        }
+        Console.printError("paste the other end's code:")
+        return try PeerCode(try Self.read("/dev/tty", lines: 1))
+    }
+
+    private static func read(_ path: String, lines: Int = .max) throws -> String {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw PeerError("'\(path)' cannot be read: \(SystemError.text(for: errno))") }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        while bytes.count < 65_536, lines == .max || !bytes.contains(10) {
+            var byte: UInt8 = 0
+            // One byte, into a variable that lives through the call.
+            guard unsafe Glibc.read(descriptor, &byte, 1) == 1 else { break }
+            bytes.append(byte)
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

@@ -1,0 +1,166 @@
+import Connectivity
+import Glibc
+import ICE
+import ICETransport
+import NetTypes
+import ServiceTestSupport
+import TURN
+import Testing
+
+@Suite(.serialized) struct ConnectionTests {
+    /// The numbers of all open descriptors of this process.
+    private static func descriptorCount() -> Int {
+        (0..<4096).count { fcntl(Int32($0), F_GETFD) >= 0 }
+    }
+
+    private static func run(
+        _ loop: ICELoop,
+        signaling transform: @escaping @Sendable (Candidate) -> Candidate? = { $0 },
+        change: (inout ICESessionConfiguration) -> Void = { _ in }
+    ) async throws -> (ICEReport, ICEReport) {
+        let pair = try Pair(loop, change)
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await pair.signal(transform) }
+            #expect(await pair.connect())
+            let (one, other) = await pair.exchange()
+            #expect(one == Array("from the second".utf8))
+            #expect(other == Array("from the first".utf8))
+            let reports = try await (#require(pair.first.report()), #require(pair.second.report()))
+            await pair.close()
+            try await group.waitForAll()
+            return reports
+        }
+    }
+
+    @Test func `two connections of one loop find each other over UDP`() async throws {
+        let loop = try ICELoop()
+        let (first, second) = try await Self.run(loop)
+        #expect(first.verdict.outcome == .direct)
+        #expect(second.verdict.outcome == .direct)
+        #expect(loop.connectionCount == 0)
+        loop.stop()
+    }
+
+    @Test func `TCP candidates connect where there is no UDP`() async throws {
+        let loop = try ICELoop()
+        let (first, _) = try await Self.run(loop) {
+            $0.transport == .tcp ? $0 : nil
+        } change: {
+            $0.usesTCP = true
+        }
+        #expect(first.verdict.outcome == .direct)
+        loop.stop()
+    }
+
+    @Test func `a relay connects those who take nothing else`() async throws {
+        let relay = try TestTURN()
+        let loop = try ICELoop()
+        let (first, second) = try await Self.run(loop) { $0 } change: {
+            $0.policy = .relay
+            $0.turnServers = [relay.server]
+        }
+        #expect(first.verdict.outcome == .relayed)
+        #expect(second.verdict.outcome == .relayed)
+        #expect(first.candidates.allSatisfy { $0.type == .relayed })
+        loop.stop()
+        relay.stop()
+    }
+
+    @Test func `two hundred connections share a loop, and nothing is left of them`() async throws {
+        let before = Self.descriptorCount()
+        do {
+            let loop = try ICELoop()
+            await withTaskGroup(of: Bool.self) { group in
+                for _ in 0..<100 {
+                    group.addTask {
+                        guard let pair = try? Pair(loop) else { return false }
+                        return await withTaskGroup(of: Void.self) { signaling in
+                            signaling.addTask { await pair.signal() }
+                            let isConnected = await pair.connect()
+                            let (one, other) = await pair.exchange()
+                            await pair.close()
+                            return isConnected && one != nil && other != nil
+                        }
+                    }
+                }
+                var count = 0
+                for await isGood in group where isGood { count += 1 }
+                #expect(count == 100)
+            }
+            #expect(loop.connectionCount == 0)
+            loop.stop()
+        }
+        #expect(eventually { Self.descriptorCount() <= before })
+    }
+
+    @Test func `a connection that nobody holds is closed`() throws {
+        let loop = try ICELoop()
+        do {
+            var configuration = ICESessionConfiguration(ICEConfiguration(role: .controlling))
+            configuration.usesLoopback = true
+            configuration.usesPortMapping = false
+            let connection = try loop.connection(configuration)
+            connection.gather()
+            #expect(loop.connectionCount == 1)
+        }
+        #expect(eventually { loop.connectionCount == 0 })
+        loop.stop()
+    }
+
+    @Test func `a cancelled reader ends, and the connection goes on`() async throws {
+        let loop = try ICELoop()
+        let pair = try Pair(loop)
+        let reader = Task { await pair.first.received.nextBatch() }
+        reader.cancel()
+        #expect(await reader.value.isEmpty)
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await pair.signal() }
+            #expect(await pair.connect())
+            let (one, _) = await pair.exchange()
+            #expect(one != nil)
+            await pair.close()
+        }
+        loop.stop()
+    }
+
+    @Test func `a restart gives other credentials and keeps the path`() async throws {
+        let loop = try ICELoop()
+        let pair = try Pair(loop)
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await pair.signal() }
+            #expect(await pair.connect())
+            let description = await pair.first.restart()
+            #expect(description != nil)
+            #expect(description?.credentials != pair.first.localDescription.credentials)
+            let (one, other) = await pair.exchange()
+            #expect(one != nil && other != nil)
+            await pair.close()
+            #expect(await pair.first.restart() == nil)
+            #expect(await pair.first.report()?.state == .closed)
+        }
+        loop.stop()
+    }
+
+    @Test func `what nobody reads is bounded and counted`() async throws {
+        let loop = try ICELoop()
+        var limits = ICEConnectionLimits()
+        limits.waitingBytes = 1000
+        var configuration = ICESessionConfiguration(ICEConfiguration(role: .controlling))
+        configuration.usesLoopback = true
+        configuration.usesPortMapping = false
+        let connection = try loop.connection(configuration, limits: limits)
+        #expect(connection.send([[UInt8](repeating: 0, count: 1001)]) == 0)
+        #expect(connection.refusedCount == 1)
+        await connection.close()
+        loop.stop()
+    }
+
+    @Test func `a stopped loop ends all sequences and takes no more connections`() async throws {
+        let loop = try ICELoop()
+        let pair = try Pair(loop)
+        loop.stop()
+        #expect(await pair.first.received.nextBatch().isEmpty)
+        await pair.second.close()
+        #expect(loop.connectionCount == 0)
+    }
+}
