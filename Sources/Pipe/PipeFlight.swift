@@ -81,7 +81,8 @@ struct PipeFlight: Sendable {
         refill(at: now)
         isBlocked = false
         guard allowance > 0 else {
-            isBlocked = !lost.isEmpty || pendingStart < pending.count
+            // Before the first round trip is measured, acknowledgements alone bring more.
+            isBlocked = smoothed != nil && (!lost.isEmpty || pendingStart < pending.count)
             return nil
         }
         guard let segment = candidate() else { return nil }
