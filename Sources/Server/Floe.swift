@@ -19,6 +19,7 @@ public enum Floe {
             TURNCommand.specification,
             NATCommand.specification,
             PipeCommand.specification,
+            DoctorCommand.specification,
             ConformCommand.specification,
             BenchCommand.specification,
             SimulateCommand.specification,
@@ -68,6 +69,7 @@ public enum Floe {
         case "stun": return try STUNCommand.run(arguments)
         case "turn": return try TURNCommand.run(arguments)
         case "nat": return try NATCommand.run(arguments)
+        case "doctor": return try DoctorCommand.run(arguments)
         case "pipe": return try PipeCommand.run(arguments)
         case "conform": return try ConformCommand.run(arguments)
         case "bench": return try BenchCommand.run(arguments)

@@ -88,6 +88,7 @@ struct PeerPlan: Sendable {
         case server(String, room: String)
         case offer
         case answer(String)
+        case nobody
     }
 
     private let way: Way
@@ -104,7 +105,10 @@ struct PeerPlan: Sendable {
         return options
     }
 
-    init(_ arguments: ParsedArguments, room: String? = nil) throws(UsageError) {
+    /// What is gathered where there is nobody to meet.
+    var configuration: ICESessionConfiguration { base }
+
+    init(_ arguments: ParsedArguments, isAlone: Bool = false) throws(UsageError) {
         guard let tls = try InstrumentOptions.context(arguments, .tls, protocolName: "http/1.1") else {
             throw UsageError("TLS cannot be used.")
         }
@@ -112,7 +116,7 @@ struct PeerPlan: Sendable {
         codeTo = arguments.text("code-to")
         codeFrom = arguments.text("code-from")
         base = try Self.configuration(arguments)
-        let given = room ?? arguments.operand
+        let given = arguments.operand
         switch (arguments.text("server"), arguments.has("offer"), arguments.text("answer")) {
         case (let url?, false, nil):
             var entropy = Entropy.system
@@ -130,6 +134,9 @@ struct PeerPlan: Sendable {
             secret = ""
         case (nil, false, let code?):
             way = .answer(code)
+            secret = ""
+        case (nil, false, nil) where isAlone:
+            way = .nobody
             secret = ""
         default: throw UsageError("Say how to meet the other end: with one of --server, --offer and --answer.")
         }
@@ -166,6 +173,7 @@ struct PeerPlan: Sendable {
 
     func meet(_ loop: ICELoop) async throws -> Meeting {
         switch way {
+        case .nobody: throw PeerError("there is nobody to meet")
         case .server(let url, let room):
             let client = try SignalingClient(server: url, room: room, name: "floe", tls: tls)
             return try await Meetings.join(client, loop) { role, servers in
