@@ -55,7 +55,7 @@ instructions: build-packages ## count instructions per packet and request with v
 
 thread-sanitizer: build-packages ## the tests of threads, sockets and services under the thread sanitizer
 	$(SWIFT) test --sanitize=thread --scratch-path .build/thread-sanitizer \
-		--filter 'LoopbackTests|RelayTests|WebServiceTests'
+		--filter 'LoopbackTests|RelayTests|WebServiceTests|ICETransportTests'
 
 fuzz: build-packages ## fuzz each target for some seconds (FUZZ_SECONDS=8)
 	@Scripts/fuzz $(FUZZ_SECONDS)
@@ -96,6 +96,9 @@ overload: build ## three times what the server can relay, as root (a minute)
 
 calls: build ## browsers behind kernel NATs call each other through the built server, as root
 	$(AS_ROOT) Interop/test_calls.py
+
+ice: build ## ICE through kernel NATs, against itself and, if it is in .build/interop, against aioice, as root
+	$(AS_ROOT) Interop/test_ice.py
 
 screenshots: build test-packages ## take the pictures in Documentation/screenshots, as root
 	$(AS_ROOT) Interop/screenshots.py

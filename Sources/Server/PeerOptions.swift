@@ -96,12 +96,13 @@ struct PeerPlan: Sendable {
     private let codeTo: String?
     private let codeFrom: String?
     private let tls: TLSContext
+    private let turnTLS: TLSContext
     /// What the two ends know and the server does not.
     let secret: String
 
     var loopOptions: ICELoopOptions {
         var options = ICELoopOptions()
-        options.tls = tls
+        options.tls = turnTLS
         return options
     }
 
@@ -109,10 +110,11 @@ struct PeerPlan: Sendable {
     var configuration: ICESessionConfiguration { base }
 
     init(_ arguments: ParsedArguments, isAlone: Bool = false) throws(UsageError) {
-        guard let tls = try InstrumentOptions.context(arguments, .tls, protocolName: "http/1.1") else {
-            throw UsageError("TLS cannot be used.")
-        }
+        guard let tls = try InstrumentOptions.context(arguments, .tls, protocolName: "http/1.1"),
+            let turnTLS = try InstrumentOptions.context(arguments, .tls, protocolName: "stun.turn")
+        else { throw UsageError("TLS cannot be used.") }
         self.tls = tls
+        self.turnTLS = turnTLS
         codeTo = arguments.text("code-to")
         codeFrom = arguments.text("code-from")
         base = try Self.configuration(arguments)
