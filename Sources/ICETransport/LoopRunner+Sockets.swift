@@ -46,7 +46,9 @@ extension LoopRunner {
         let driven = end.driven
         // The scope is the socket's; signalled addresses have none.
         let peer = SocketAddress(source.ip, port: source.port)
-        guard case .data(_, let range) = driven.session.receive(bytes, on: end.base, from: peer, at: now) else { return }
+        guard case .data(_, let range) = driven.session.receive(bytes, on: end.base, from: peer, at: now) else {
+            return
+        }
         driven.arrived.append(buildBytes(capacity: range.count) { $0.append(contentsOf: bytes.extracting(range)) })
     }
 

@@ -82,7 +82,9 @@ public enum Meetings {
             case .removed(let candidate): found.removeAll { $0 == candidate }
             case .restartAdvised: continue
             case .goodEnough:
-                guard configuration.turnServers.isEmpty || found.contains(where: { $0.type == .relayed }) else { continue }
+                guard configuration.turnServers.isEmpty || found.contains(where: { $0.type == .relayed }) else {
+                    continue
+                }
                 return PeerCode(connection.localDescription, found)
             case .done: return PeerCode(connection.localDescription, found)
             }

@@ -185,7 +185,9 @@ struct PeerPlan: Sendable {
                 return configuration
             }
         case .offer:
-            return try await Meetings.offer(loop, patient(.controlling)) { show($0) } answer: {
+            return try await Meetings.offer(loop, patient(.controlling)) {
+                show($0)
+            } answer: {
                 try await readAnswer()
             }
         case .answer(let text):

@@ -55,7 +55,9 @@ import Testing
     @Test func `a relay connects those who take nothing else`() async throws {
         let relay = try TestTURN()
         let loop = try ICELoop()
-        let (first, second) = try await Self.run(loop) { $0 } change: {
+        let (first, second) = try await Self.run(loop) {
+            $0
+        } change: {
             $0.policy = .relay
             $0.turnServers = [relay.server]
         }
