@@ -172,10 +172,15 @@ extension SimulatedPeer {
     func map(
         _ id: EffectID,
         _ transport: MappedTransport,
+        _ local: SocketAddress,
         _ interface: UInt32,
-        _ port: UInt16,
         _ host: HostContext
     ) {
+        // The simulated gateways map IPv4 alone.
+        guard local.family == .ipv4 else {
+            session?.failed(id, .notFound, at: host.now)
+            return
+        }
         let place = Int(interface) - 1
         let known = host.interfaces.indices.contains(place) ? host.interfaces[place] : nil
         if mappers[interface] == nil, let known,
@@ -184,7 +189,7 @@ extension SimulatedPeer {
         {
             mappers[interface] = MapperDriver(gateway: gateway, client: client.ip, host)
         }
-        if mappers[interface]?.map(id, transport, port, host) != true {
+        if mappers[interface]?.map(id, transport, local.port, host) != true {
             session?.failed(id, .notFound, at: host.now)
         }
     }

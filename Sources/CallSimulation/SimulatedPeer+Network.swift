@@ -63,8 +63,8 @@ extension SimulatedPeer {
         case .resolveName(let id, let name):
             startNames(host)
             names?.resolve(id, name, host)
-        case .mapPort(let id, let transport, let interface, let port):
-            map(id, transport, interface, port, host)
+        case .mapPort(let id, let transport, let local, let interface):
+            map(id, transport, local, interface, host)
         case .unmapPort(let id): for key in mappers.keys.sorted() { mappers[key]?.unmap(id, host) }
         case .close(let base): close(base, host)
         case .cancel(let id):
@@ -98,7 +98,9 @@ extension SimulatedPeer {
         _ target: SocketAddress,
         _ host: HostContext
     ) {
-        if case .dtls = kind {
+        switch kind {
+        case .tcp, .tls: break
+        case .udp, .dtls:
             session?.failed(id, .tlsFailed, at: host.now)
             return
         }

@@ -98,7 +98,7 @@ extension ICESession {
         } else {
             offerHost(place, at: now)
         }
-        mapPort(place, base, local.port, at: now)
+        mapPort(place, base, local, at: now)
         askServers(from: place, at: now)
     }
 
@@ -255,7 +255,7 @@ extension ICESession {
 
     // MARK: Mappings by the gateway
 
-    private mutating func mapPort(_ place: Int, _ base: BaseID, _ port: UInt16, at now: Instant) {
+    private mutating func mapPort(_ place: Int, _ base: BaseID, _ local: SocketAddress, at now: Instant) {
         let selected = hosts[place].selected
         guard configuration.usesPortMapping, configuration.policy != .relay, !selected.isVPN,
             !selected.address.ip.isLinkLocal
@@ -264,7 +264,7 @@ extension ICESession {
         let id = EffectID(rawValue: lastEffect)
         effects[id] = PendingEffect(purpose: .map(host: place, base: base), holdsGathering: true)
         timers.push(.effect(id), at: now + configuration.deadlines.mapping)
-        want(.mapPort(id, .udp, interface: selected.interface, port: port))
+        want(.mapPort(id, .udp, local: local, interface: selected.interface))
     }
 
     /// Takes a mapping of a gateway, or what has become of one: a candidate like that of a STUN server (ice 180, 182).

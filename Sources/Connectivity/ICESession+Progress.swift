@@ -160,6 +160,8 @@ extension ICESession {
         case .relay(let handle): relayLate(handle, at: now)
         case .plans: break
         case .probing: probingDue(at: now)
+        // What the servers hold for us they forget by themselves.
+        case .closing: for handle in relayHandles { dropRelay(handle, at: now) }
         case .goodEnough(let number), .grace(let number):
             if number == generation { beGoodEnough() }
         }
@@ -180,11 +182,14 @@ extension ICESession {
     private mutating func relayLate(_ handle: SlotHandle, at now: Instant) {
         let state = relays.update(handle) { relay in
             defer { relay.isPending = false }
-            return (isPending: relay.isPending, name: relay.name, carrier: relay.carrier, server: relay.server)
+            let isAbandoned = relay.isClosing && relay.relayed.isEmpty
+            return (isPending: relay.isPending, isAbandoned: isAbandoned, name: relay.name, carrier: relay.carrier)
         }
-        guard let state, state.isPending else { return }
-        agent.note(.serverSilent(server: state.name, transport: state.carrier.transport))
-        tell(.serverFailed(server: state.name, state.carrier, .silent))
+        guard let state, state.isPending || state.isAbandoned else { return }
+        if state.isPending {
+            agent.note(.serverSilent(server: state.name, transport: state.carrier.transport))
+            tell(.serverFailed(server: state.name, state.carrier, .silent))
+        }
         dropRelay(handle, at: now)
     }
 
@@ -247,6 +252,7 @@ extension ICESession {
         effects = [:]
         for handle in streams.handles { dropStream(handle, at: now) }
         for handle in relayHandles { closeRelay(handle, at: now) }
+        timers.push(.closing, at: now + configuration.deadlines.closing)
         advance(at: now)
     }
 }

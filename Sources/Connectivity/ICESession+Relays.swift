@@ -29,11 +29,11 @@ extension ICESession {
             base: base
         )
         guard let handle = relays.insert(relay) else {
-            if plan.carrier != .udp { want(.close(base)) }
+            if !isShared(plan.carrier) { want(.close(base)) }
             return count(.limitReached)
         }
         relayHandles.append(handle)
-        if plan.carrier == .udp {
+        if isShared(plan.carrier) {
             routes.append(ServerRoute(base: base, server: plan.address, client: .relay(handle)))
         } else {
             bases.append(BaseEntry(id: base, kind: .carrier(handle)))
@@ -42,6 +42,9 @@ extension ICESession {
         startAt = min(startAt, now)
         timers.push(.relay(handle), at: now + configuration.deadlines.allocation)
     }
+
+    /// Whether a server is reached over the socket of the host candidate, among the messages of peers.
+    private func isShared(_ carrier: Carrier) -> Bool { carrier == .udp && !configuration.relaysHaveOwnSockets }
 
     mutating func startAllocation(_ handle: SlotHandle, at now: Instant) {
         _ = relays.update(handle) { relay in
@@ -102,8 +105,8 @@ extension ICESession {
                 beginGrace(at: now)
             }
         }
-        // Over UDP the allocation has told our address too: as good as an answer to a Binding request.
-        if known.carrier == .udp, let mapped = allocation.mapped {
+        // Over the host's socket the allocation has told our address too: as good as an answer to a Binding request.
+        if isShared(known.carrier), let mapped = allocation.mapped {
             agent.note(.serverAnswered(server: known.server, base: known.base, mapped: mapped))
             offerReflexive(known.host, mapped.unmapped, server: known.server, origin: .relay(handle), at: now)
         }
@@ -144,7 +147,7 @@ extension ICESession {
         let host = hosts[state.host]
         // Who has no room for an allocation can still tell our address (ice 12).
         if case .refused(let code) = failure, code == .allocationQuotaReached || code == .insufficientCapacity,
-            state.carrier == .udp, configuration.policy != .relay
+            isShared(state.carrier), configuration.policy != .relay
         {
             query(state.address, state.name, state.host, state.base, at: now)
         }
@@ -228,7 +231,7 @@ extension ICESession {
             agent.removeBase(base, at: now)
             bases.removeAll { $0.id == base }
         }
-        if relay.carrier != .udp {
+        if !isShared(relay.carrier) {
             let base = relay.base
             bases.removeAll { $0.id == base }
             want(.close(base))

@@ -209,14 +209,15 @@ extension ICESession {
             // UDP was fast enough: a stream would only be slower.
             if plan.carrier != .udp, hasRelay(of: plan) { continue }
             switch plan.carrier {
-            case .udp:
+            case .udp where !configuration.relaysHaveOwnSockets:
                 if let base = hosts[plan.host].base { startRelay(plan, on: base, at: now) }
-            case .tcp, .tls, .dtls:
+            case .udp, .tcp, .tls, .dtls:
                 let kind: StreamKind =
                     switch plan.carrier {
                     case .tls: .tls(serverName: plan.tlsName)
                     case .dtls: .dtls(serverName: plan.tlsName)
-                    case .udp, .tcp: .tcp
+                    case .tcp: .tcp
+                    case .udp: .udp
                     }
                 let local = hosts[plan.host].selected.address
                 let span = configuration.deadlines.connection

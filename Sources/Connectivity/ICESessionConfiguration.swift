@@ -120,6 +120,8 @@ public struct GatheringDeadlines: Hashable, Sendable {
     public var grace = TimeSpan.milliseconds(50)
     /// When what is there is good enough in any case.
     public var goodEnough = TimeSpan.seconds(2)
+    /// How long the end waits for TURN servers to delete what they hold; those that are silent forget it by themselves.
+    public var closing = TimeSpan.seconds(2)
     /// How far apart bindings are refreshed until a pair is selected (ice 16).
     public var bindingRefresh = TimeSpan.seconds(15)
 
@@ -172,6 +174,9 @@ public struct ICESessionConfiguration: Sendable {
     public var usesTCP = false
     /// Whether gateways are asked for port mappings.
     public var usesPortMapping = true
+    /// Whether a TURN server is reached over UDP from a socket of its own, as it must be where the driver shares those of
+    /// hosts among sessions: a server holds one allocation for each pair of addresses (RFC 8656 §3.2).
+    public var relaysHaveOwnSockets = false
     /// Whether later interfaces give candidates; the end of candidates is then never signalled.
     public var isContinual = true
     /// Guesses at ports, only with the owner's consent: they make the peer send to ports that may be others'.

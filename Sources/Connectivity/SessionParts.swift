@@ -153,6 +153,7 @@ enum SessionTimer: Sendable {
     case relay(SlotHandle)
     case plans
     case probing
+    case closing
     case goodEnough(generation: Int)
     case grace(generation: Int)
 }

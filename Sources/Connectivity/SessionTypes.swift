@@ -14,6 +14,8 @@ public struct EffectID: RawRepresentable, Hashable, Sendable {
 
 /// What a connection is to be.
 public enum StreamKind: Hashable, Sendable {
+    /// A UDP socket for this one server, if those of hosts are shared (`ICESessionConfiguration.relaysHaveOwnSockets`).
+    case udp
     /// Plain TCP.
     case tcp
     /// TLS over TCP; the certificate must be for this name, or for the address if it is an address.
@@ -36,8 +38,10 @@ public enum SessionEffect: Hashable, Sendable {
     case publishName(EffectID, ConcealedAddress, interface: UInt32)
     /// The address of a peer's multicast DNS name. Answer: `nameResolved` or `failed`.
     case resolveName(EffectID, MDNSName)
-    /// A mapping by the gateway of this interface. Answers: `mapped`, as often as it changes, `mappingLost`, or `failed`.
-    case mapPort(EffectID, MappedTransport, interface: UInt32, port: UInt16)
+    /// A mapping of this local address by the gateway of its interface.
+    ///
+    /// Answers: `mapped`, as often as it changes, `mappingLost`, or `failed`.
+    case mapPort(EffectID, MappedTransport, local: SocketAddress, interface: UInt32)
     /// The end of a mapping; no answer.
     case unmapPort(EffectID)
     /// The end of a socket, a listener or a connection, or of one that has ended by itself; no answer.

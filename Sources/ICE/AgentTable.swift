@@ -1,6 +1,6 @@
 import Bytes
 public import NetTypes
-import STUN
+public import STUN
 
 /// Finds the agent that a datagram is for, when many share a socket: by transaction, then fragment, then address.
 ///
@@ -133,6 +133,11 @@ public struct AgentTable: ~Copyable {
             return .agent(tag)
         case .indication: return byPath(base, source)
         }
+    }
+
+    /// Whether a transaction is one of this agent's own.
+    public func isOwn(_ id: TransactionID, of tag: AgentTag) -> Bool {
+        tag.index == AgentTag.index(of: id, secret: secret)
     }
 
     private func byPath(_ base: BaseID, _ source: SocketAddress) -> Route {

@@ -250,6 +250,44 @@ import Testing
         #expect(call.first.effects.filter { if case .close = $0 { true } else { false } }.count == 1)
     }
 
+    @Test(arguments: [TURNServerProgram.Fault.dead, .slow(.seconds(60))], [TimeSpan.milliseconds(500), .seconds(10)])
+    func `a server that is silent holds up the end by two seconds at most`(
+        _ fault: TURNServerProgram.Fault,
+        _ closeAfter: TimeSpan
+    ) throws {
+        let call = try alone(.init(turn: ["turn:turn.example", "turn:turn.example?transport=tcp"])) { call in
+            call.turn.fault = fault
+        }
+        call.network.run(for: closeAfter)
+        call.first.act { $0.close(at: $1) }
+        let isOver = call.network.run(for: .milliseconds(2100)) { call.first.has(.closed) }
+        #expect(isOver)
+        let timeout = call.first.nextTimeout
+        #expect(timeout == nil)
+        let opened = call.first.effects.filter { if case .connect = $0 { true } else { false } }.count
+        let ended = call.first.effects.filter { effect in
+            switch effect {
+            case .close, .cancel: true
+            default: false
+            }
+        }
+        #expect(ended.count == opened + 1, "the host's socket and all connections")
+    }
+
+    @Test func `with sockets of hosts shared, each relay over UDP has one of its own`() throws {
+        var setup = Call.Setup(turn: ["turn:turn.example"])
+        setup.change = {
+            $0.relaysHaveOwnSockets = true
+            $0.policy = .relay
+        }
+        let call = try Call(setup)
+        #expect(call.connects())
+        #expect(call.first.path?.isRelayed == true)
+        let hosts = call.first.effects.filter { if case .connect(_, .udp, _, _) = $0 { true } else { false } }
+        #expect(hosts.count == 1)
+        #expect(call.types(call.first) == [.relayed])
+    }
+
     @Test func `a restart signals all candidates again under the new fragment, and the call goes on (ice 77)`() throws {
         let call = try Call()
         #expect(call.connects())

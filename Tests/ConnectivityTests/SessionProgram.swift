@@ -197,7 +197,7 @@ final class SessionProgram: SimulatedProgram {
         case .resolveName(let id, let name):
             guard let address = names?.addresses[name] else { return session.failed(id, .notFound, at: host.now) }
             session.nameResolved(id, address, at: host.now)
-        case .mapPort(let id, _, _, let port): map(id, port, host)
+        case .mapPort(let id, _, let local, _): map(id, local.port, host)
         case .close(let base): close(base, host)
         case .unmapPort, .cancel: break
         }
@@ -239,6 +239,13 @@ final class SessionProgram: SimulatedProgram {
         _ target: SocketAddress,
         _ host: HostContext
     ) {
+        if case .udp = kind {
+            guard let socket = try? host.openUDP(on: source.ip, port: 0), let local = host.localAddress(of: socket)
+            else {
+                return session.failed(id, .unreachable, at: host.now)
+            }
+            return session.connected(id, base: newBase(.datagrams(socket)), local: local, at: host.now)
+        }
         guard let stream = try? host.connect(to: target, from: source.ip, port: source.port) else {
             return session.failed(id, .unreachable, at: host.now)
         }
