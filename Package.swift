@@ -134,7 +134,8 @@ let services: [Target] = [
         "PeerTools",
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "ICE", "Connectivity", "HTTP", "Pipe",
-            "WebSocket", "SignalingMessages", "EventLoop", "Transport", "NameResolver", "ICETransport",
+            "WebSocket", "SignalingMessages", "PortMapping", "Resolution", "EventLoop", "Transport", "NameResolver",
+            "ICETransport", "Instruments",
         ]
     ),
     module("CommandLineSupport", []),

@@ -81,6 +81,84 @@ static void add_ipv6_flags(floe_interface *entries, int count) {
     fclose(file);
 }
 
+/// Looks at one route of a dump; takes its router if it is a default route over the interface with a lower metric.
+static void take_route(const struct nlmsghdr *header, int family, uint32_t interface, uint32_t *metric,
+                       floe_address *gateway) {
+    const struct rtmsg *route = NLMSG_DATA(header);
+    if (route->rtm_type != RTN_UNICAST || route->rtm_dst_len != 0 || route->rtm_table != RT_TABLE_MAIN) return;
+    size_t size = family == 4 ? 4 : 16;
+    uint32_t priority = 0, output = 0;
+    const void *router = NULL;
+    int rest = (int)RTM_PAYLOAD(header);
+    for (const struct rtattr *item = RTM_RTA(route); RTA_OK(item, rest); item = RTA_NEXT(item, rest)) {
+        if (item->rta_type == RTA_PRIORITY && RTA_PAYLOAD(item) >= 4) memcpy(&priority, RTA_DATA(item), 4);
+        if (item->rta_type == RTA_OIF && RTA_PAYLOAD(item) >= 4) memcpy(&output, RTA_DATA(item), 4);
+        if (item->rta_type == RTA_GATEWAY && RTA_PAYLOAD(item) == size) router = RTA_DATA(item);
+        if (item->rta_type != RTA_MULTIPATH) continue;
+        int left = (int)RTA_PAYLOAD(item);
+        for (const struct rtnexthop *hop = RTA_DATA(item); RTNH_OK(hop, left) && hop->rtnh_len > 0;
+             left -= RTNH_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop)) {
+            if ((uint32_t)hop->rtnh_ifindex != interface) continue;
+            int inner = hop->rtnh_len - (int)sizeof *hop;
+            for (const struct rtattr *part = RTNH_DATA(hop); RTA_OK(part, inner); part = RTA_NEXT(part, inner)) {
+                if (part->rta_type != RTA_GATEWAY || RTA_PAYLOAD(part) != size) continue;
+                output = interface;
+                router = RTA_DATA(part);
+            }
+        }
+    }
+    if (!router || output != interface || (gateway->family != 0 && priority >= *metric)) return;
+    *metric = priority;
+    kernel_address address = {0};
+    if (family == 4) {
+        address.v4.sin_family = AF_INET;
+        memcpy(&address.v4.sin_addr, router, size);
+    } else {
+        address.v6.sin6_family = AF_INET6;
+        memcpy(&address.v6.sin6_addr, router, size);
+    }
+    from_kernel(&address.any, gateway);
+    if (family == 6 && (gateway->high >> 54) == 0x3FA) gateway->scope = interface;
+}
+
+int floe_default_gateway(int family, uint32_t interface, floe_address *gateway) {
+    memset(gateway, 0, sizeof *gateway);
+    int descriptor = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (descriptor < 0) return -errno;
+    // The kernel answers at once; a loop must not hang on it all the same.
+    struct timeval patience = {.tv_usec = 200000};
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    struct {
+        struct nlmsghdr header;
+        struct rtmsg route;
+    } request = {
+        .header = {.nlmsg_len = sizeof request, .nlmsg_type = RTM_GETROUTE, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+        .route = {.rtm_family = family == 4 ? AF_INET : AF_INET6},
+    };
+    int result = 0;
+    if (send(descriptor, &request, sizeof request, 0) < 0) result = -errno;
+    uint32_t metric = 0;
+    _Alignas(struct nlmsghdr) char buffer[32768];
+    int is_done = result < 0;
+    while (!is_done) {
+        ssize_t count = recv(descriptor, buffer, sizeof buffer, 0);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) {
+            result = count < 0 ? -errno : -EIO;
+            break;
+        }
+        int rest = (int)count;
+        for (struct nlmsghdr *header = (struct nlmsghdr *)buffer; NLMSG_OK(header, rest);
+             header = NLMSG_NEXT(header, rest)) {
+            if (header->nlmsg_type == NLMSG_DONE || header->nlmsg_type == NLMSG_ERROR) is_done = 1;
+            if (header->nlmsg_type == RTM_NEWROUTE) take_route(header, family, interface, &metric, gateway);
+        }
+    }
+    close(descriptor);
+    if (result < 0) return result;
+    return gateway->family != 0;
+}
+
 int floe_route_monitor_create(void) {
     int descriptor = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (descriptor < 0) return -errno;

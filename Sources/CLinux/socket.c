@@ -33,6 +33,30 @@ int floe_bind(int descriptor, int family, const floe_address *address) {
     return bind(descriptor, &target.any, length) < 0 ? -errno : 0;
 }
 
+int floe_join_group(int descriptor, int family, uint32_t interface, const floe_address *group) {
+    kernel_address address;
+    socklen_t length = to_kernel(group, family, &address);
+    if (length == 0) return -EAFNOSUPPORT;
+    int number = (int)interface, hops = 255, level = family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
+    struct group_req request = {.gr_interface = interface};
+    memcpy(&request.gr_group, &address, length);
+    // Otherwise it would get what comes over other interfaces to sockets of other groups too.
+    if (setsockopt(descriptor, SOL_SOCKET, SO_BINDTOIFINDEX, &number, sizeof number) < 0) return -errno;
+    if (setsockopt(descriptor, level, MCAST_JOIN_GROUP, &request, sizeof request) < 0) return -errno;
+    int result;
+    if (family == 4) {
+        struct ip_mreqn way = {.imr_ifindex = number};
+        result = setsockopt(descriptor, level, IP_MULTICAST_IF, &way, sizeof way);
+        result |= setsockopt(descriptor, level, IP_MULTICAST_TTL, &hops, sizeof hops);
+        result |= setsockopt(descriptor, level, IP_TTL, &hops, sizeof hops);
+    } else {
+        result = setsockopt(descriptor, level, IPV6_MULTICAST_IF, &number, sizeof number);
+        result |= setsockopt(descriptor, level, IPV6_MULTICAST_HOPS, &hops, sizeof hops);
+        result |= setsockopt(descriptor, level, IPV6_UNICAST_HOPS, &hops, sizeof hops);
+    }
+    return result < 0 ? -errno : 0;
+}
+
 int floe_listen(int descriptor, int backlog) { return listen(descriptor, backlog) < 0 ? -errno : 0; }
 
 int floe_accept(int listener, floe_address *peer) {

@@ -2,6 +2,7 @@ import Bytes
 import Connectivity
 import EventLoop
 import ICE
+import MDNS
 import NetTypes
 import Transport
 
@@ -20,8 +21,14 @@ final class Driven: @unchecked Sendable {
     let core: ConnectionCore
     var handle: SlotHandle?
     var bases: [BaseID: Endpoint] = [:]
-    /// Connections that are being made.
-    var pending: [EffectID: StreamEnd] = [:]
+    /// Connections that are being made, by their places in the loop's pool.
+    var pending: [EffectID: SlotHandle] = [:]
+    /// Its number among those that share sockets.
+    let tag: AgentTag
+    /// Its user name fragments there, the newest last.
+    var fragments: [String] = []
+    /// Multicast DNS names that were published for it.
+    var names: [MDNSName] = []
     var timer: TimerHandle?
     var deadline = Instant.distantFuture
     /// Whether it stands in the row of those that wait for the pacer.
@@ -31,8 +38,14 @@ final class Driven: @unchecked Sendable {
     var arrived: [[UInt8]] = []
     var failures: [ICEServerFailure] = []
 
-    init(_ configuration: ICESessionConfiguration, _ core: ConnectionCore, at now: Instant) throws {
-        session = try ICESession(configuration, at: now)
+    init(
+        _ configuration: ICESessionConfiguration,
+        _ core: ConnectionCore,
+        tag: AgentTag = .none,
+        at now: Instant
+    ) throws {
+        session = try ICESession(configuration, tag: tag, at: now)
+        self.tag = tag
         self.core = core
     }
 
@@ -101,15 +114,45 @@ final class StreamEnd {
     }
 }
 
+/// A DTLS association of a session with a TURN server.
+final class SecureEnd {
+    var connection: DTLSConnection
+    let server: SocketAddress
+    let base: BaseID
+    unowned let driven: Driven
+    /// The effect that waits for it, while it is being made.
+    var effect: EffectID?
+    /// Its place in the loop's pool.
+    var handle: SlotHandle?
+    var timer: TimerHandle?
+    var deadline: Instant?
+
+    init(
+        _ connection: consuming DTLSConnection,
+        to server: SocketAddress,
+        _ base: BaseID,
+        _ driven: Driven,
+        _ id: EffectID
+    ) {
+        self.connection = connection
+        self.server = server
+        self.base = base
+        self.driven = driven
+        effect = id
+    }
+}
+
 /// What a poller's token of a loop names.
 enum Socket {
     case datagrams(DatagramEnd)
     case listener(ListenerEnd)
     case stream(StreamEnd)
+    case secure(SecureEnd)
+    case shared(SharedEnd)
 }
 
-/// A socket and its place in the loop's pool.
+/// A socket and its place in the loop's pool; `nil` for one that is not the session's alone.
 struct Endpoint {
     let socket: Socket
-    let handle: SlotHandle
+    let handle: SlotHandle?
 }

@@ -1,5 +1,6 @@
 public import Connectivity
 public import Crypto
+public import Diagnostics
 public import EventLoop
 import ICE
 import NetTypes
@@ -10,7 +11,16 @@ import Transport
 public struct ICELoopOptions: Sendable {
     /// Judges certificates of TURN servers over TLS; without it they fail.
     public var tls: TLSContext?
-    /// The ports of UDP sockets; `nil` leaves them to the system.
+    /// Judges certificates of TURN servers over DTLS; without it they fail.
+    public var dtls: DTLSContext?
+    /// Which interfaces are used, by their names; those of containers and tests may be left out.
+    public var usesInterface: @Sendable (String) -> Bool = { _ in true }
+    /// One UDP port for all connections; 0 leaves it to the system, `nil` gives each connection sockets of its own.
+    ///
+    /// Datagrams find their connection by transaction, then user name fragment, then address. TURN servers are reached
+    /// over sockets of their own, and TCP candidates have listeners of their own.
+    public var sharedPort: UInt16?
+    /// The ports of UDP sockets that are not shared; `nil` leaves them to the system.
     public var ports: ClosedRange<UInt16>?
     /// How many connections the loop carries.
     public var connections = 8192
@@ -35,6 +45,7 @@ public final class ICELoop: Sendable {
     private let thread: Mutex<LoopThread?>
     private let count: ConnectionCount
     private let limit: Int
+    private let agents: SharedAgents?
 
     /// Starts the thread.
     ///
@@ -44,7 +55,8 @@ public final class ICELoop: Sendable {
         // Each connection has at most one signal and one opening in there.
         mailbox = try Mailbox(limit: options.connections * 2 + 8)
         count = ConnectionCount()
-        let runner = try LoopRunner(options, mailbox, count)
+        agents = options.sharedPort == nil ? nil : SharedAgents(limit: options.connections)
+        let runner = try LoopRunner(options, mailbox, count, agents)
         thread = Mutex(try LoopThread(name: "floe-ice") { runner.run() })
     }
 
@@ -58,14 +70,42 @@ public final class ICELoop: Sendable {
         limits: ICEConnectionLimits = ICEConnectionLimits()
     ) throws -> ICEConnection {
         let core = ConnectionCore(limits)
-        let driven = try Driven(configuration, core, at: MonotonicClock.now())
+        guard count.begin(limit: limit) else { throw ICELoopFull() }
+        let driven: Driven
+        do {
+            driven = try makeDriven(configuration, core)
+        } catch {
+            count.end()
+            throw error
+        }
         let description = driven.session.localDescription
-        guard count.begin(limit: limit), mailbox.push(.open(driven)) else { throw ICELoopFull() }
+        guard mailbox.push(.open(driven)) else {
+            count.end()
+            agents?.remove(driven.tag)
+            throw ICELoopFull()
+        }
         let mailbox = mailbox
         return ICEConnection(description, core: core) { [weak driven] in
             if let driven { _ = mailbox.push(.signal(driven)) }
         }
     }
+
+    private func makeDriven(_ configuration: ICESessionConfiguration, _ core: ConnectionCore) throws -> Driven {
+        guard let agents else { return try Driven(configuration, core, at: MonotonicClock.now()) }
+        var configuration = configuration
+        configuration.relaysHaveOwnSockets = true
+        guard let tag = agents.insert() else { throw ICELoopFull() }
+        // A fragment that another connection has is drawn in one of billions of cases: it is drawn again.
+        for _ in 0..<4 {
+            let driven = try Driven(configuration, core, tag: tag, at: MonotonicClock.now())
+            if agents.add(driven.session.localDescription.credentials.usernameFragment, tag) { return driven }
+        }
+        agents.remove(tag)
+        throw ICELoopFull()
+    }
+
+    /// Datagrams on shared sockets that were for no connection, by reason.
+    public var sharedDrops: DropCounters<SharedDrop> { agents?.drops ?? DropCounters() }
 
     /// How many connections there are.
     public var connectionCount: Int { count.value.load(ordering: .relaxed) }

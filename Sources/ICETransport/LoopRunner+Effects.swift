@@ -84,13 +84,15 @@ extension LoopRunner {
         case .listenTCP(let id, let local): listen(id, local, driven)
         case .connect(let id, let kind, let source, let target): connect(id, kind, source, target, driven)
         case .resolve(let id, let name): resolve(id, name, driven)
-        case .publishName(let id, _, _), .resolveName(let id, _), .mapPort(let id, _, _, _):
-            driven.session.failed(id, .notFound, at: now)
-        case .unmapPort: break
+        case .publishName(let id, let address, let interface): publish(id, address, interface, driven)
+        case .resolveName(let id, let name): resolve(id, name, driven)
+        case .mapPort(let id, let transport, let local, let interface): map(id, transport, local, interface, driven)
+        case .unmapPort(let id): unmap(id, driven)
         case .close(let base): close(base, driven)
         case .cancel(let id):
-            // The answer of a resolver is not waited for any more; a connection is given up.
-            if let stream = driven.pending.removeValue(forKey: id) { drop(stream) }
+            // Answers of resolvers are not waited for any more; a connection is given up.
+            if let handle = driven.pending.removeValue(forKey: id) { dropPending(handle) }
+            if let handle = driven.handle { multicast?.cancel(handle, id) }
         }
     }
 
@@ -101,9 +103,10 @@ extension LoopRunner {
     }
 
     private func bind(_ id: EffectID, _ local: SocketAddress, _ driven: Driven) {
+        if let port = options.sharedPort, let agents { return bindShared(id, local, port, agents, driven) }
         do throws(SocketError) {
             let end = DatagramEnd(try openSocket(local), newBase(), driven)
-            guard register(.datagrams(end), end.socket.descriptor, end.base, driven, [.read]) else {
+            guard add(.datagrams(end), end.socket.descriptor, end.base, driven) else {
                 return driven.session.failed(id, .exhausted, at: now)
             }
             driven.session.bound(id, base: end.base, local: end.socket.localAddress, at: now)
@@ -112,7 +115,7 @@ extension LoopRunner {
         }
     }
 
-    private func openSocket(_ local: SocketAddress) throws(SocketError) -> UDPSocket {
+    func openSocket(_ local: SocketAddress) throws(SocketError) -> UDPSocket {
         var socketOptions = UDPSocket.Options()
         socketOptions.reportsErrors = true
         socketOptions.receiveBufferBytes = options.receiveBufferBytes
@@ -143,7 +146,7 @@ extension LoopRunner {
             listenerOptions.reusesPort = true
             listenerOptions.backlog = 16
             let end = ListenerEnd(try TCPListener(boundTo: local, options: listenerOptions), newBase(), driven)
-            guard register(.listener(end), end.listener.descriptor, end.base, driven, [.read]) else {
+            guard add(.listener(end), end.listener.descriptor, end.base, driven) else {
                 return driven.session.failed(id, .exhausted, at: now)
             }
             driven.session.bound(id, base: end.base, local: end.listener.localAddress, at: now)
@@ -162,6 +165,8 @@ extension LoopRunner {
         do throws(SocketError) {
             let end: StreamEnd
             switch kind {
+            case .udp: return try connectByDatagrams(id, source, driven)
+            case .dtls(let name): return try connectSecurely(id, name, source, target, driven)
             case .tcp:
                 let socket = try TCPSocket(connectingTo: target, from: source)
                 end = StreamEnd(StreamConnection(socket), newBase(), driven, effect: id)
@@ -170,20 +175,12 @@ extension LoopRunner {
                 let socket = try TCPSocket(connectingTo: target, from: source)
                 let session = TLSSession(client: tls, serverName: name)
                 end = StreamEnd(StreamConnection(socket, tls: session), newBase(), driven, effect: id)
-            case .dtls: return driven.session.failed(id, .tlsFailed, at: now)
             }
-            guard let handle = sockets.insert(.stream(end)) else {
+            guard let handle = register(.stream(end), end.connection.descriptor, [.read, .write]) else {
                 return driven.session.failed(id, .exhausted, at: now)
             }
             end.handle = handle
-            let token = PollToken(TokenKind.endpoint, handle).bits
-            do throws(SystemError) {
-                try poller.add(end.connection.descriptor, token: token, interest: [.read, .write])
-            } catch {
-                drop(end)
-                return driven.session.failed(id, .exhausted, at: now)
-            }
-            driven.pending[id] = end
+            driven.pending[id] = handle
         } catch {
             driven.session.failed(id, Self.failure(error), at: now)
         }
@@ -203,16 +200,13 @@ extension LoopRunner {
 
     private func close(_ base: BaseID, _ driven: Driven) {
         guard let endpoint = driven.bases.removeValue(forKey: base) else { return }
-        switch endpoint.socket {
         // What was queued for it goes out first: the kernel may give its number to the next one.
-        case .datagrams: outgoing.flush()
-        case .stream(let end): end.connection.finish()
-        case .listener: break
-        }
-        _ = sockets.remove(endpoint.handle)
+        outgoing.flush()
+        if case .stream(let end) = endpoint.socket { end.connection.finish() }
+        forget(endpoint, driven)
     }
 
-    private static func failure(_ error: SocketError) -> EffectFailure {
+    static func failure(_ error: SocketError) -> EffectFailure {
         if error.isForbidden { return .notPermitted }
         if error.isTimeout { return .timedOut }
         return error.isAddressInUse || error.isOutOfDescriptors ? .exhausted : .unreachable
@@ -220,30 +214,45 @@ extension LoopRunner {
 
     // MARK: The pool
 
-    private func register(
-        _ socket: Socket,
-        _ descriptor: Int32,
-        _ base: BaseID,
-        _ driven: Driven,
-        _ interest: Interest
-    ) -> Bool {
-        guard let handle = sockets.insert(socket) else { return false }
+    /// Takes a socket into the pool and has the poller watch it; `nil` if either is full.
+    func register(_ socket: Socket, _ descriptor: Int32, _ interest: Interest = .read) -> SlotHandle? {
+        guard let handle = sockets.insert(socket) else { return nil }
         do throws(SystemError) {
             try poller.add(descriptor, token: PollToken(TokenKind.endpoint, handle).bits, interest: interest)
         } catch {
             _ = sockets.remove(handle)
-            return false
+            return nil
         }
+        return handle
+    }
+
+    /// Takes a socket into the pool as a base of a session.
+    private func add(_ socket: Socket, _ descriptor: Int32, _ base: BaseID, _ driven: Driven) -> Bool {
+        guard let handle = register(socket, descriptor) else { return false }
         driven.bases[base] = Endpoint(socket: socket, handle: handle)
         return true
     }
 
     /// Takes an accepted connection into the pool.
-    func register(_ end: StreamEnd) -> Bool {
-        guard register(.stream(end), end.connection.descriptor, end.base, end.driven, [.read, .write]) else {
-            return false
-        }
-        end.handle = end.driven.bases[end.base]?.handle
+    func add(_ end: StreamEnd) -> Bool {
+        guard let handle = register(.stream(end), end.connection.descriptor, [.read, .write]) else { return false }
+        end.handle = handle
+        end.driven.bases[end.base] = Endpoint(socket: .stream(end), handle: handle)
         return true
+    }
+
+    /// Lets go of what was a base of a session.
+    func forget(_ endpoint: Endpoint, _ driven: Driven) {
+        switch endpoint.socket {
+        case .secure(let end): drop(end)
+        case .shared(let end): if let user = driven.tag.index { end.users[user] = nil }
+        case .datagrams, .listener, .stream: if let handle = endpoint.handle { _ = sockets.remove(handle) }
+        }
+    }
+
+    /// Gives up a connection that is no base yet.
+    func dropPending(_ handle: SlotHandle) {
+        if case .secure(let end)? = sockets.read(handle, { $0 }) { return drop(end) }
+        _ = sockets.remove(handle)
     }
 }

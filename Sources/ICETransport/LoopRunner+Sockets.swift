@@ -9,7 +9,7 @@ import Transport
 /// Sockets: what comes from them, and what goes out.
 extension LoopRunner {
     /// How often one socket is read in a turn, so that it does not keep the loop from the others.
-    private static let readsPerTurn = 8
+    static let readsPerTurn = 8
 
     func handle(_ event: PollEvent, _ socket: Socket) {
         switch socket {
@@ -26,6 +26,8 @@ extension LoopRunner {
             if end.effect != nil { complete(end) }
             if end.effect == nil, driven.bases[end.base] != nil { read(end) }
             drain(driven)
+        case .secure(let end): receive(end)
+        case .shared(let end): receiveShared(end)
         }
     }
 
@@ -35,21 +37,25 @@ extension LoopRunner {
         for _ in 0..<Self.readsPerTurn {
             let received = incoming.receive(from: end.socket.handle)
             for index in received where !incoming.isTruncated(index) {
-                take(incoming.payload(of: index), from: incoming.source(of: index), end)
+                take(incoming.payload(of: index), from: incoming.source(of: index), end.base, end.driven)
             }
             incoming.removeAll()
             guard received.count == incoming.capacity else { return }
         }
     }
 
-    private func take(_ bytes: Span<UInt8>, from source: SocketAddress, _ end: DatagramEnd) {
-        let driven = end.driven
+    /// Hands a datagram to a session; whether it was believed.
+    @discardableResult
+    func take(_ bytes: Span<UInt8>, from source: SocketAddress, _ base: BaseID, _ driven: Driven) -> Bool {
         // The scope is the socket's; signalled addresses have none.
         let peer = SocketAddress(source.ip, port: source.port)
-        guard case .data(_, let range) = driven.session.receive(bytes, on: end.base, from: peer, at: now) else {
-            return
+        switch driven.session.receive(bytes, on: base, from: peer, at: now) {
+        case .data(_, let range):
+            driven.arrived.append(buildBytes(capacity: range.count) { $0.append(contentsOf: bytes.extracting(range)) })
+            return true
+        case .consumed: return true
+        case .ignored: return false
         }
-        driven.arrived.append(buildBytes(capacity: range.count) { $0.append(contentsOf: bytes.extracting(range)) })
     }
 
     private func readErrors(_ end: DatagramEnd) {
@@ -94,16 +100,23 @@ extension LoopRunner {
         switch driven.bases[base]?.socket {
         case .datagrams(let end)?:
             if let hopLimit { return end.socket.send(bytes, to: destination, hopLimit: hopLimit) }
-            let route = DatagramRoute(end.socket.handle, to: destination)
-            if outgoing.enqueue(copying: bytes, on: route) { return }
-            outgoing.flush()
-            _ = outgoing.enqueue(copying: bytes, on: route)
+            transmit(bytes, DatagramRoute(end.socket.handle, to: destination))
+        case .shared(let end)?:
+            if let hopLimit { return end.socket.send(bytes, to: destination, hopLimit: hopLimit) }
+            transmitShared(bytes, end, driven, destination)
+        case .secure(let end)?: _ = end.connection.send(bytes)
         case .stream(let end)?:
             // A message that there is no room for is lost as a whole: a datagram.
             _ = end.connection.write(bytes)
             watch(end)
         case .listener?, nil: break
         }
+    }
+
+    func transmit(_ bytes: Span<UInt8>, _ route: DatagramRoute) {
+        if outgoing.enqueue(copying: bytes, on: route) { return }
+        outgoing.flush()
+        _ = outgoing.enqueue(copying: bytes, on: route)
     }
 
     // MARK: Streams
@@ -114,7 +127,7 @@ extension LoopRunner {
             case .accepted(let socket):
                 let remote = socket.remoteAddress
                 let stream = StreamEnd(StreamConnection(socket), newBase(), end.driven, effect: nil)
-                guard register(stream) else { continue }
+                guard add(stream) else { continue }
                 end.driven.session.accepted(
                     stream.base,
                     on: end.base,
@@ -147,7 +160,7 @@ extension LoopRunner {
         let driven = end.driven
         if let failure {
             driven.pending[effect] = nil
-            drop(end)
+            if let handle = end.handle { _ = sockets.remove(handle) }
             return driven.session.failed(effect, Self.words(failure), at: now)
         }
         watch(end)
@@ -190,7 +203,7 @@ extension LoopRunner {
             case .wouldBlock: return watch(end)
             case .closed, .failed:
                 guard let endpoint = driven.bases.removeValue(forKey: end.base) else { return }
-                _ = sockets.remove(endpoint.handle)
+                forget(endpoint, driven)
                 return driven.session.closed(end.base, at: now)
             }
         }
@@ -204,10 +217,5 @@ extension LoopRunner {
         end.wantsWrite = wants
         let token = PollToken(TokenKind.endpoint, handle).bits
         try? poller.modify(end.connection.descriptor, token: token, interest: wants ? [.read, .write] : .read)
-    }
-
-    /// Forgets a connection that is no base yet.
-    func drop(_ end: StreamEnd) {
-        if let handle = end.handle { _ = sockets.remove(handle) }
     }
 }

@@ -14,6 +14,10 @@ final class LoopRunner: @unchecked Sendable {
         static let endpoint: UInt8 = 1
         static let changes: UInt8 = 2
         static let lookups: UInt8 = 3
+        static let multicast: UInt8 = 4
+        static let gateway: UInt8 = 5
+        /// Of timers, as `endpoint` is.
+        static let session: UInt8 = 6
     }
 
     /// How long a session that waits for the pacer is passed over, at most, if its turn does not come.
@@ -27,7 +31,6 @@ final class LoopRunner: @unchecked Sendable {
     private let count: ConnectionCount
     private let changes: NetworkChanges?
     private var events = PollEvents(capacity: 256)
-    private var wheel: TimerWheel
     private var messages: [LoopMessage] = []
     private var stopsAt: Instant?
     private var hasChanged = false
@@ -42,6 +45,13 @@ final class LoopRunner: @unchecked Sendable {
     var pacer = CheckPacer()
     var interfaces: [Connectivity.NetworkInterface]
     var names: NameLookups?
+    var multicast: MulticastNames?
+    var gateways: [UInt32: Gateway] = [:]
+    var lastGateway: UInt32 = 0
+    /// Which session a datagram is for, where they share sockets, and those sockets by their addresses.
+    let agents: SharedAgents?
+    var shared: [SocketAddress: SharedEnd] = [:]
+    var wheel: TimerWheel
     /// What sessions write into.
     var scratch: [UInt8] = []
     var lastBase: UInt32 = 0
@@ -50,7 +60,8 @@ final class LoopRunner: @unchecked Sendable {
     init(
         _ options: ICELoopOptions,
         _ mailbox: Mailbox<LoopMessage>,
-        _ count: ConnectionCount
+        _ count: ConnectionCount,
+        _ agents: SharedAgents?
     ) throws(SystemError) {
         let poller = try Poller()
         let changes = try? NetworkChanges()
@@ -62,15 +73,16 @@ final class LoopRunner: @unchecked Sendable {
         self.options = options
         self.mailbox = mailbox
         self.count = count
+        self.agents = agents
         sessions = SlotPool(limit: options.connections)
         wheel = TimerWheel(start: MonotonicClock.now())
-        interfaces = HostInterfaces.list()
+        interfaces = HostInterfaces.list().filter { options.usesInterface($0.name) }
         scratch.reserveCapacity(ICESession.maximumMessageByteCount)
     }
 
     /// Drives until it is told to stop and all sessions have ended.
     func run() {
-        while stopsAt == nil || sessions.count > 0 {
+        while stopsAt == nil || sessions.count > 0 || gateways.values.contains(where: \.hasGranted) {
             do throws(SystemError) {
                 try poller.wait(until: deadline, into: &events)
             } catch {
@@ -81,8 +93,10 @@ final class LoopRunner: @unchecked Sendable {
             for index in events.indices { handle(events[index]) }
             if hasChanged { useInterfaces() }
             takeAnswers()
-            while let token = wheel.popExpired(at: now) { wake(SlotHandle(bits: token)) }
+            while let token = wheel.popExpired(at: now) { wake(PollToken(bits: token)) }
             servePaced()
+            processNames()
+            processGateways()
             outgoing.flush()
             if let stopsAt, now >= stopsAt { break }
         }
@@ -93,7 +107,7 @@ final class LoopRunner: @unchecked Sendable {
 
     private var deadline: Instant {
         var deadline = min(wheel.nextDeadline ?? .distantFuture, stopsAt ?? .distantFuture)
-        if let names { deadline = min(deadline, names.nextTimeout(at: now)) }
+        deadline = min(deadline, servicesTimeout)
         if pacedStart < paced.count { deadline = min(deadline, pacer.next) }
         return deadline
     }
@@ -105,6 +119,8 @@ final class LoopRunner: @unchecked Sendable {
         case TokenKind.changes: hasChanged = changes.clear() || hasChanged
         // Taken below, as it must be when time has passed.
         case TokenKind.lookups: break
+        case TokenKind.multicast: multicast?.receive(at: now)
+        case TokenKind.gateway: gateways[token.handle.index]?.client.receive(at: now)
         default:
             guard let socket = sockets.read(token.handle, { $0 }) else { return }
             handle(event, socket)
@@ -128,9 +144,11 @@ final class LoopRunner: @unchecked Sendable {
     private func open(_ driven: Driven) {
         guard stopsAt == nil, let handle = sessions.insert(driven) else {
             count.end()
+            agents?.remove(driven.tag)
             return driven.core.finish(last: nil)
         }
         driven.handle = handle
+        driven.fragments = [driven.session.localDescription.credentials.usernameFragment]
         driven.session.updateInterfaces(interfaces, at: now)
         drain(driven)
     }
@@ -147,11 +165,16 @@ final class LoopRunner: @unchecked Sendable {
     private func perform(_ command: ConnectionCommand, _ driven: Driven) {
         switch command {
         case .gather: driven.session.gather(at: now)
-        case .describe(let description): _ = driven.session.setRemoteDescription(description, at: now)
+        case .describe(let description):
+            _ = driven.session.setRemoteDescription(description, at: now)
+            noteFragment(driven)
         case .add(let candidate): driven.session.addRemoteCandidate(candidate, at: now)
         case .remove(let candidate): driven.session.removeRemoteCandidate(candidate, at: now)
         case .endOfCandidates: driven.session.endOfRemoteCandidates(at: now)
-        case .restart(let waiter): waiter.resume(returning: driven.session.restart(at: now))
+        case .restart(let waiter):
+            let description = driven.session.restart(at: now)
+            noteFragment(driven)
+            waiter.resume(returning: description)
         case .report(let waiter): waiter.resume(returning: driven.report)
         case .close:
             driven.isClosing = true
@@ -167,6 +190,7 @@ final class LoopRunner: @unchecked Sendable {
             driven.session.close(at: now)
             drain(driven)
         }
+        closeServices()
     }
 
     private func takeAnswers() {
@@ -183,9 +207,11 @@ final class LoopRunner: @unchecked Sendable {
 
     private func useInterfaces() {
         hasChanged = false
-        let present = HostInterfaces.list()
+        let present = HostInterfaces.list().filter { options.usesInterface($0.name) }
         guard present != interfaces else { return }
         interfaces = present
+        multicast?.use(present, poller, at: now)
+        closeUnusedShared()
         for handle in sessions.handles {
             guard let driven = sessions.read(handle, { $0 }) else { continue }
             driven.session.updateInterfaces(present, at: now)
@@ -195,8 +221,12 @@ final class LoopRunner: @unchecked Sendable {
 
     // MARK: Time
 
-    private func wake(_ handle: SlotHandle) {
-        guard let driven = sessions.read(handle, { $0 }) else { return }
+    private func wake(_ token: PollToken) {
+        if token.kind == TokenKind.endpoint {
+            if case .secure(let end)? = sockets.read(token.handle, { $0 }) { handleTimeout(end) }
+            return
+        }
+        guard let driven = sessions.read(token.handle, { $0 }) else { return }
         driven.timer = nil
         driven.deadline = .distantFuture
         driven.session.handleTimeout(at: now)
@@ -233,7 +263,8 @@ final class LoopRunner: @unchecked Sendable {
         guard next != driven.deadline else { return }
         if let timer = driven.timer { wheel.cancel(timer) }
         driven.deadline = next
-        driven.timer = next == .distantFuture ? nil : wheel.schedule(handle.bits, at: next)
+        driven.timer =
+            next == .distantFuture ? nil : wheel.schedule(PollToken(TokenKind.session, handle).bits, at: next)
     }
 
     // MARK: The end
@@ -244,10 +275,12 @@ final class LoopRunner: @unchecked Sendable {
         driven.handle = nil
         if let timer = driven.timer { wheel.cancel(timer) }
         outgoing.flush()
-        for endpoint in driven.bases.values { _ = sockets.remove(endpoint.handle) }
+        for endpoint in driven.bases.values { forget(endpoint, driven) }
         driven.bases = [:]
-        for stream in driven.pending.values { drop(stream) }
+        for handle in driven.pending.values { dropPending(handle) }
         driven.pending = [:]
+        agents?.remove(driven.tag)
+        multicast?.withdraw(driven.names)
         driven.core.received.push(driven.arrived)
         driven.arrived = []
         _ = sessions.remove(handle)

@@ -1,3 +1,4 @@
+import Bytes
 import Connectivity
 import EventLoop
 import NameResolver

@@ -98,6 +98,16 @@ extension NetworkInterfaces {
     }
 }
 
+extension NetworkInterfaces {
+    /// The router of the default route over an interface, by the routing table; `nil` if there is none.
+    public static func gateway(_ family: AddressFamily, of interface: UInt32) -> SocketAddress? {
+        var found = floe_address()
+        // The C function fills the structure during the call only.
+        guard unsafe floe_default_gateway(Int32(family.rawValue), interface, &found) == 1 else { return nil }
+        return found.socketAddress
+    }
+}
+
 /// Tells when links, addresses or routes of this host change.
 public struct NetworkChanges: ~Copyable {
     private let owned: Descriptor

@@ -38,10 +38,28 @@ public struct UDPSocket: ~Copyable, Sendable {
         case probe = 3
     }
 
+    /// A multicast group on one interface.
+    public struct MulticastGroup: Hashable, Sendable {
+        /// The group's address, of the socket's family.
+        public let address: IPAddress
+        /// The interface's number.
+        public let interface: UInt32
+
+        /// Makes a group.
+        public init(_ address: IPAddress, on interface: UInt32) {
+            self.address = address
+            self.interface = interface
+        }
+    }
+
     /// How a socket is made.
     public struct Options: Sendable {
         /// Whether other sockets of this user may share the port; the kernel spreads flows over them.
         public var reusesPort = false
+        /// Whether other sockets may have the port too if they agree, as those of multicast do.
+        public var reusesAddress = false
+        /// The group that the socket joins on an interface, to which it is then bound; it sends with 255 hops.
+        public var group: MulticastGroup?
         /// Whether an IPv6 socket leaves IPv4 alone; otherwise it takes IPv4 too, with plain IPv4 addresses to us.
         public var isIPv6Only = true
         /// Whether the local address of each datagram is told; `nil` means where the socket is bound to no address.
@@ -152,9 +170,18 @@ struct OptionSetter {
         guard result >= 0 else { throw SocketError(.set(name), at: address, number: -result) }
     }
 
+    private func join(_ group: UDPSocket.MulticastGroup) throws(SocketError) {
+        var address = floe_address(group.address)
+        // The C function reads the structure during the call only.
+        let result = unsafe floe_join_group(descriptor, family, group.interface, &address)
+        guard result >= 0 else { throw SocketError(.set("the multicast group"), at: self.address, number: -result) }
+    }
+
     func apply(_ options: UDPSocket.Options) throws(SocketError) {
         try set(FLOE_OPTION_RECEIVE_ERRORS, options.reportsErrors ? 1 : 0, "the reporting of errors")
         if address.family == .ipv6 { try set(FLOE_OPTION_IPV6_ONLY, options.isIPv6Only ? 1 : 0, "IPV6_V6ONLY") }
+        if options.reusesAddress { try set(FLOE_OPTION_REUSE_ADDRESS, 1, "SO_REUSEADDR") }
+        if let group = options.group { try join(group) }
         if options.reusesPort { try set(FLOE_OPTION_REUSE_PORT, 1, "SO_REUSEPORT") }
         if options.allowsMissingAddress { try set(FLOE_OPTION_FREE_BIND, 1, "IP_FREEBIND") }
         if options.reportsLocalAddress ?? address.ip.isUnspecified {

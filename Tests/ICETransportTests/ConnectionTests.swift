@@ -1,8 +1,10 @@
 import Connectivity
+import Crypto
 import Glibc
 import ICE
 import ICETransport
 import NetTypes
+import STUN
 import ServiceTestSupport
 import TURN
 import Testing
@@ -66,6 +68,87 @@ import Testing
         #expect(first.candidates.allSatisfy { $0.type == .relayed })
         loop.stop()
         relay.stop()
+    }
+
+    @Test func `a relay is reached over DTLS, if its certificate is to be trusted`() async throws {
+        let relay = try TestTURN()
+        var options = ICELoopOptions()
+        options.dtls = try DTLSContext(clientTrust: relay.trust, applicationProtocols: ["stun.turn"])
+        let loop = try ICELoop(options)
+        let (first, second) = try await Self.run(loop) {
+            $0
+        } change: {
+            $0.policy = .relay
+            $0.turnServers = [relay.secureServer]
+        }
+        #expect(first.verdict.outcome == .relayed && second.verdict.outcome == .relayed)
+        loop.stop()
+        let stranger = try ICELoop()
+        var configuration = ICESessionConfiguration(ICEConfiguration(role: .controlling))
+        configuration.usesLoopback = true
+        configuration.usesPortMapping = false
+        configuration.policy = .relay
+        configuration.turnServers = [relay.secureServer]
+        let connection = try stranger.connection(configuration)
+        connection.gather()
+        for await update in connection.candidates {
+            if case .done = update { break }
+        }
+        let failures = await connection.report()?.serverFailures.map(\.failure)
+        #expect(failures?.contains(.unreachable(.tlsFailed)) == true)
+        stranger.stop()
+        relay.stop()
+    }
+
+    @Test func `one port serves a hundred connections, their restarts and their relays`() async throws {
+        let relay = try TestTURN()
+        var options = ICELoopOptions()
+        options.sharedPort = 0
+        options.usesInterface = { $0 == "lo" }
+        let loop = try ICELoop(options)
+        let before = Self.descriptorCount()
+        let pairs = try (0..<50).map { number in
+            try Pair(loop) { configuration in
+                if number == 0 { configuration.turnServers = [relay.server] }
+                configuration.stunServers = [STUNURI(relay.server.uris[0].host)]
+            }
+        }
+        await withTaskGroup(of: Void.self) { group in
+            for pair in pairs { group.addTask { await pair.signal() } }
+            for pair in pairs { #expect(await pair.connect()) }
+            var ports: Set<UInt16> = []
+            for (number, pair) in pairs.enumerated() {
+                if number % 10 == 0 { #expect(await pair.first.restart() != nil) }
+                let (one, other) = await pair.exchange()
+                #expect(one == Array("from the second".utf8) && other == Array("from the first".utf8))
+                let found = await pair.first.report()?.candidates ?? []
+                for candidate in found where candidate.type == .host {
+                    if candidate.address == .ip(.loopback(.ipv4)) { ports.insert(candidate.port) }
+                }
+                #expect(found.contains { $0.type == .relayed } == (number == 0))
+            }
+            #expect(ports.count == 1)
+            // One socket for each address, and two for the relays.
+            #expect(Self.descriptorCount() - before <= 4)
+            for pair in pairs { await pair.close() }
+        }
+        #expect(loop.connectionCount == 0)
+        loop.stop()
+        relay.stop()
+    }
+
+    @Test func `concealed addresses are found by multicast DNS, and none of them is signalled`() async throws {
+        var options = ICELoopOptions()
+        options.usesInterface = { $0 == "lo" }
+        let loop = try ICELoop(options)
+        let (first, _) = try await Self.run(loop) {
+            guard case .name(let name) = $0.address, name.hasSuffix(".local") else { return nil }
+            return $0
+        } change: {
+            $0.hostAddresses = .concealed
+        }
+        #expect(first.verdict.outcome == .direct)
+        loop.stop()
     }
 
     @Test func `two hundred connections share a loop, and nothing is left of them`() async throws {

@@ -40,6 +40,10 @@ enum : uint8_t {
 /// Fills at most `capacity` entries; returns how many addresses there are, which may be more, or a negative errno.
 int floe_list_interfaces(floe_interface *entries, int capacity);
 
+/// The router of the default route over an interface, the one of the lowest metric: 1 if there is one, 0 if not, or a
+/// negative errno.
+int floe_default_gateway(int family, uint32_t interface, floe_address *gateway);
+
 /// A descriptor that becomes readable when links, addresses or routes of this host change (rtnetlink).
 int floe_route_monitor_create(void);
 /// Reads and forgets what waits there; returns how many messages, at most 64.

@@ -14,6 +14,8 @@ void floe_tcp_reset(int descriptor);
 int floe_close(int descriptor);
 
 int floe_bind(int descriptor, int family, const floe_address *address);
+/// Binds the socket to an interface, joins a group there, and sends with 255 hops; call it before floe_bind.
+int floe_join_group(int descriptor, int family, uint32_t interface, const floe_address *group);
 int floe_listen(int descriptor, int backlog);
 /// Returns the new socket and fills `peer`; a negative errno otherwise.
 int floe_accept(int listener, floe_address *peer);
