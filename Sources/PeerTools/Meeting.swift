@@ -100,6 +100,20 @@ public enum Meetings {
 
     // MARK: Over a server
 
+    /// The ICE servers that a signaling server gives to those who join.
+    ///
+    /// - Throws: `PeerError` if it cannot be used.
+    public static func iceServers(_ client: SignalingClient) async throws(PeerError) -> [ICEServer] {
+        for await message in client.messages {
+            switch message {
+            case .joined(_, let welcome): return welcome.iceServers.iceServers
+            case .error(_, let text, _): throw PeerError(text)
+            default: continue
+            }
+        }
+        throw PeerError("the signaling server was lost")
+    }
+
     /// Meets whoever is, or comes, in a room of a signaling server; the newcomer offers.
     ///
     /// `configure` gets the server's ICE servers and whether this end offers.

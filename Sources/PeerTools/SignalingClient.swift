@@ -3,6 +3,7 @@ public import Crypto
 import EventLoop
 import HTTP
 import NetTypes
+public import STUN
 public import SignalingMessages
 import Transport
 import WebSocket
@@ -39,6 +40,14 @@ public final class SignalingClient: Sendable {
     }
 
     deinit { leave() }
+
+    /// Host and port of a server's URL.
+    ///
+    /// - Throws: `PeerError` if it is none.
+    public static func host(of url: String) throws(PeerError) -> URIHost {
+        let place = try SignalingPlace(url)
+        return URIHost(place.host, port: place.port)
+    }
 
     /// Says something to the server.
     public func send(_ message: ClientMessage) { _ = outgoing.push(message) }

@@ -12,25 +12,48 @@ import Synchronization
 enum DoctorCommand {
     static let specification = CommandSpecification(
         "doctor",
-        "Find out what stands between this machine and others: candidates, servers, NAT, and a run with a second person.",
+        "Find out what stands between this machine and others, alone or in a run with a second person.",
         [
-            PeerOptions.meeting,
+            (
+                "What to look at",
+                [
+                    OptionSpecification("server", "URL", help: "a Floe server, such as https://HOST:8443"),
+                    OptionSpecification(
+                        "with",
+                        "CODE",
+                        help: "connect to the person who gives the same code; new makes one"
+                    ),
+                    OptionSpecification("offer", help: "connect by codes: print one, and take the other end's answer"),
+                    OptionSpecification(
+                        "answer",
+                        "CODE",
+                        help: "connect by codes: answer this one; @FILE reads a file"
+                    ),
+                    OptionSpecification("code-to", "FILE", help: "write our code to a file too"),
+                    OptionSpecification(
+                        "code-from",
+                        "FILE",
+                        help: "take the answer from a file, as soon as it is there"
+                    ),
+                ]
+            ),
             PeerOptions.path,
-            ("Output", [OptionSpecification("json", help: "print the findings as JSON")]),
+            ("Output", [OptionSpecification("json", help: "print the findings for programs")]),
             InstrumentOptions.certificate,
         ],
-        operand: ("[CODE]", "a room's code for --server; the other person gives the same"),
         notes: """
-            Without --server, --offer and --answer only this machine is looked at, with the servers that --stun and --turn
-            name. With one of them the other person runs 'floe doctor' too, and both see whether and how they connect.
+            Alone, the doctor looks at interfaces, at every way to the servers that --server, --stun and --turn name, at the
+            NAT on the way, the longest packets, the gateway's port mappings, and the candidates: six seconds. With
+            'floe doctor --server https://HOST:8443 --with new' it prints what the other person is to run; then both see
+            whether and how they connect, and why not better.
 
-            Exit code 0 if all is well, 1 if there is no connection or a server gave nothing.
+            Exit code 0 if all is well, 1 if there is no connection, a server gave nothing or nothing reaches it.
             """
     )
 
-    /// What was found, in words and numbers.
+    /// What came of a run with a second person, in words and numbers.
     struct Findings: Encodable, Sendable {
-        var outcome = "examined"
+        var outcome = "failed"
         var summary = ""
         var findings: [String] = []
         var isRelayed: Bool?
@@ -45,42 +68,19 @@ enum DoctorCommand {
     }
 
     static func run(_ arguments: ParsedArguments) throws(UsageError) -> Int32 {
-        let isAlone = ["server", "offer", "answer"].allSatisfy { !arguments.has($0) }
-        let plan = try PeerPlan(arguments, isAlone: isAlone)
+        let plan = try PeerPlan(arguments, code: arguments.text("with"), command: "floe doctor --with")
         let isJSON = arguments.has("json")
         return try PeerOptions.wait {
             let loop = try ICELoop(plan.loopOptions)
             defer { loop.stop() }
-            let findings = isAlone ? try await alone(plan, loop) : try await together(plan, loop)
+            if plan.isAlone {
+                let found = try await plan.examine(loop)
+                Console.print(isJSON ? json(found) : DoctorText.text(found))
+                return found.isGood ? 0 : 1
+            }
+            let findings = try await together(plan, loop)
             Console.print(isJSON ? json(findings) : text(findings))
-            let isGood = isAlone ? findings.serverFailures.isEmpty : ["direct", "relayed"].contains(findings.outcome)
-            return isGood ? 0 : 1
-        }
-    }
-
-    // MARK: One machine
-
-    private static func alone(_ plan: PeerPlan, _ loop: ICELoop) async throws -> Findings {
-        let connection = try loop.connection(plan.configuration)
-        connection.gather()
-        for await update in connection.candidates {
-            if case .done = update { break }
-        }
-        var findings = Findings()
-        if let report = await connection.report() { fill(&findings, report) }
-        findings.outcome = "examined"
-        findings.summary = sentence(findings)
-        await connection.close()
-        return findings
-    }
-
-    private static func sentence(_ findings: Findings) -> String {
-        if findings.candidates.isEmpty { return "This machine has no address that a peer could use." }
-        let has = { (type: String) in findings.candidates.contains { $0.contains(" typ \(type)") } }
-        switch (has("srflx"), has("relay")) {
-        case (_, true): return "A TURN server relays for this machine: every peer can be reached."
-        case (true, false): return "STUN servers answer, nobody relays: peers behind strict NATs cannot be reached."
-        case (false, false): return "Only addresses of this machine are known: give servers with --stun and --turn."
+            return ["direct", "relayed"].contains(findings.outcome) ? 0 : 1
         }
     }
 
@@ -112,14 +112,14 @@ enum DoctorCommand {
         findings.checksSent = report.statistics.requestsSent
         findings.candidates = report.candidates.map(\.text)
         findings.mappings = report.mappings.map { "\($0)" }
-        findings.serverFailures = report.serverFailures.map { "\($0.server) over \($0.carrier): \($0.failure)" }
+        findings.serverFailures = report.serverFailures.map { "\($0.server) over \($0.carrier): \($0.failure.words)" }
     }
 
     private static func milliseconds(_ span: TimeSpan) -> Double { Double(span.nanoseconds / 1000) / 1000 }
 
     // MARK: Output
 
-    private static func json(_ findings: Findings) -> String {
+    private static func json(_ findings: some Encodable) -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return ((try? encoder.encode(findings)).map { String(decoding: $0, as: UTF8.self) } ?? "{}") + "\n"

@@ -35,12 +35,7 @@ enum InstrumentOptions {
         protocolName: String
     ) throws(UsageError) -> TLSChoice.Context? {
         guard transport.isSecure else { return nil }
-        var trust = ClientTrust.system
-        if let path = arguments.text("ca") {
-            guard let bytes = try PrivateFile.read(path) else { throw UsageError("There is no file '\(path)'.") }
-            trust = .roots(pem: String(decoding: bytes, as: UTF8.self))
-        }
-        if arguments.has("insecure") { trust = .anything }
+        let trust = try trust(arguments)
         do throws(CryptoError) {
             if transport == .dtls {
                 return .dtls(try DTLSContext(clientTrust: trust, applicationProtocols: [protocolName]))
@@ -49,6 +44,14 @@ enum InstrumentOptions {
         } catch {
             throw UsageError("TLS cannot be used: \(error).")
         }
+    }
+
+    /// Which certificates the options trust.
+    static func trust(_ arguments: ParsedArguments) throws(UsageError) -> ClientTrust {
+        if arguments.has("insecure") { return .anything }
+        guard let path = arguments.text("ca") else { return .system }
+        guard let bytes = try PrivateFile.read(path) else { throw UsageError("There is no file '\(path)'.") }
+        return .roots(pem: String(decoding: bytes, as: UTF8.self))
     }
 
     /// The server with its address: of several, the one that answers first.

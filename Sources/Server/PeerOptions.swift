@@ -5,6 +5,7 @@ import EventLoop
 import Glibc
 import ICE
 import ICETransport
+import Instruments
 import NetTypes
 import PeerTools
 import STUN
@@ -13,16 +14,6 @@ import TURN
 
 /// What the commands that meet a peer have in common.
 enum PeerOptions {
-    static let meeting: (heading: String, options: [OptionSpecification]) = (
-        "How to meet",
-        [
-            OptionSpecification("server", "URL", help: "over a server's signaling, such as https://HOST:8443"),
-            OptionSpecification("offer", help: "by codes: print one, and take the other end's answer"),
-            OptionSpecification("answer", "CODE", help: "by codes: answer this one; @FILE reads it from a file"),
-            OptionSpecification("code-to", "FILE", help: "write our code to a file too"),
-            OptionSpecification("code-from", "FILE", help: "take the answer from a file, as soon as it is there"),
-        ]
-    )
     static let path: (heading: String, options: [OptionSpecification]) = (
         "How to connect",
         [
@@ -32,6 +23,8 @@ enum PeerOptions {
             OptionSpecification("password", "WORD", help: "the password for the TURN servers"),
             OptionSpecification("relay", help: "over TURN servers only"),
             OptionSpecification("tcp", help: "with TCP candidates too"),
+            OptionSpecification("conceal", help: "show names of multicast DNS in place of this machine's addresses"),
+            OptionSpecification("no-mapping", help: "ask no gateway to open a port"),
             OptionSpecification("loopback", help: "with loopback addresses too, for two ends on one machine"),
         ]
     )
@@ -95,52 +88,73 @@ struct PeerPlan: Sendable {
     private let base: ICESessionConfiguration
     private let codeTo: String?
     private let codeFrom: String?
-    private let tls: TLSContext
-    private let turnTLS: TLSContext
+    /// The server that was named, by an option or in the code.
+    let server: String?
+    /// For the server's pages and its signaling.
+    let webTLS: TLSContext
+    /// For TURN servers.
+    let turnTLS: TLSContext
+    /// For TURN servers over UDP.
+    let turnDTLS: DTLSContext
     /// What the two ends know and the server does not.
     let secret: String
 
     var loopOptions: ICELoopOptions {
         var options = ICELoopOptions()
         options.tls = turnTLS
+        options.dtls = turnDTLS
         return options
     }
 
     /// What is gathered where there is nobody to meet.
     var configuration: ICESessionConfiguration { base }
 
-    init(_ arguments: ParsedArguments, isAlone: Bool = false) throws(UsageError) {
-        guard let tls = try InstrumentOptions.context(arguments, .tls, protocolName: "http/1.1"),
-            let turnTLS = try InstrumentOptions.context(arguments, .tls, protocolName: "stun.turn")
-        else { throw UsageError("TLS cannot be used.") }
-        self.tls = tls
-        self.turnTLS = turnTLS
+    /// Whether there is somebody to meet.
+    var isAlone: Bool {
+        if case .nobody = way { return true }
+        return false
+    }
+
+    /// Reads the options; `code` is the one of `command` itself, `new` for one that is to be made.
+    init(_ arguments: ParsedArguments, code: String?, command: String) throws(UsageError) {
+        let trust = try InstrumentOptions.trust(arguments)
+        do throws(CryptoError) {
+            webTLS = try TLSContext(clientTrust: trust, applicationProtocols: ["http/1.1"])
+            turnTLS = try TLSContext(clientTrust: trust, applicationProtocols: ["stun.turn"])
+            turnDTLS = try DTLSContext(clientTrust: trust, applicationProtocols: ["stun.turn"])
+        } catch {
+            throw UsageError("TLS cannot be used: \(error).")
+        }
         codeTo = arguments.text("code-to")
         codeFrom = arguments.text("code-from")
         base = try Self.configuration(arguments)
-        let given = arguments.operand
-        switch (arguments.text("server"), arguments.has("offer"), arguments.text("answer")) {
-        case (let url?, false, nil):
+        let isOffer = arguments.has("offer")
+        let answer = arguments.text("answer")
+        // A code may begin with its server: URL#CODE.
+        let parts = code?.split(separator: "#", maxSplits: 1).map(String.init) ?? []
+        let named = arguments.text("server") ?? (parts.count == 2 ? parts[0] : nil)
+        server = named
+        guard !isOffer || answer == nil, code == nil || !isOffer && answer == nil else {
+            throw UsageError("Say in one way how to meet the other end: by a code, with --offer or with --answer.")
+        }
+        if isOffer || answer != nil {
+            way = answer.map { .answer($0) } ?? .offer
+            secret = ""
+        } else if let given = parts.last {
+            guard let named else { throw UsageError("The code needs its server: --server URL, or URL#CODE.") }
             var entropy = Entropy.system
-            let code = given ?? Self.newCode(&entropy)
+            let code = given == "new" ? Self.newCode(&entropy) : given
             // The first half names the room; the rest stays between the two ends.
-            let parts = code.split(separator: "-", maxSplits: 1)
-            guard parts.count == 2, parts.allSatisfy({ $0.count >= 6 }) else {
+            let halves = code.split(separator: "-", maxSplits: 1)
+            guard halves.count == 2, halves.allSatisfy({ $0.count >= 6 }) else {
                 throw UsageError("'\(code)' is no code: it looks like \(Self.newCode(&entropy)).")
             }
-            way = .server(url, room: "pipe-" + parts[0])
-            secret = String(parts[1])
-            if given == nil { Console.printError("code: \(code)") }
-        case (nil, true, nil):
-            way = .offer
-            secret = ""
-        case (nil, false, let code?):
-            way = .answer(code)
-            secret = ""
-        case (nil, false, nil) where isAlone:
+            way = .server(named, room: "floe-" + halves[0])
+            secret = String(halves[1])
+            if given == "new" { Console.printError("on the other machine: \(command) '\(named)#\(code)'") }
+        } else {
             way = .nobody
             secret = ""
-        default: throw UsageError("Say how to meet the other end: with one of --server, --offer and --answer.")
         }
     }
 
@@ -156,6 +170,8 @@ struct PeerPlan: Sendable {
         var configuration = ICESessionConfiguration(ICEConfiguration(role: .controlling))
         configuration.usesLoopback = arguments.has("loopback")
         configuration.usesTCP = arguments.has("tcp")
+        configuration.usesPortMapping = !arguments.has("no-mapping")
+        if arguments.has("conceal") { configuration.hostAddresses = .concealed }
         configuration.isContinual = false
         if arguments.has("relay") { configuration.policy = .relay }
         var uris: [TURNURI] = []
@@ -173,11 +189,37 @@ struct PeerPlan: Sendable {
         return configuration
     }
 
+    /// Looks at this machine, and at the servers that are known or that the signaling server gives.
+    func examine(_ loop: ICELoop) async throws -> Examination {
+        var configuration = base
+        var webServer: URIHost?
+        if let server {
+            webServer = try SignalingClient.host(of: server)
+            var entropy = Entropy.system
+            // A room of its own, only to be told the ICE servers and their credentials.
+            let room = "floe-" + String(entropy.bytes(8).map { String($0, radix: 16) }.joined())
+            let client = try SignalingClient(server: server, room: room, name: "floe", tls: webTLS)
+            if let servers = try? await Meetings.iceServers(client) {
+                configuration.use(servers)
+            } else {
+                Console.printError("floe: the signaling server at \(server) does not answer; its usual ports are tried")
+            }
+            client.leave()
+        }
+        let examiner = Examiner(
+            configuration,
+            loop,
+            contexts: (.tls(turnTLS), .dtls(turnDTLS)),
+            webServer: webServer
+        )
+        return try await examiner.run()
+    }
+
     func meet(_ loop: ICELoop) async throws -> Meeting {
         switch way {
         case .nobody: throw PeerError("there is nobody to meet")
         case .server(let url, let room):
-            let client = try SignalingClient(server: url, room: room, name: "floe", tls: tls)
+            let client = try SignalingClient(server: url, room: room, name: "floe", tls: webTLS)
             return try await Meetings.join(client, loop) { role, servers in
                 var configuration = base
                 configuration.ice.role = role

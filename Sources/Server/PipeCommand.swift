@@ -17,7 +17,24 @@ enum PipeCommand {
         "pipe",
         "Send standard input to another machine's standard output, and back, through whatever lies between.",
         [
-            PeerOptions.meeting,
+            (
+                "How to meet",
+                [
+                    OptionSpecification("server", "URL", help: "over a server's signaling, such as https://HOST:8443"),
+                    OptionSpecification("offer", help: "by codes: print one, and take the other end's answer"),
+                    OptionSpecification(
+                        "answer",
+                        "CODE",
+                        help: "by codes: answer this one; @FILE reads it from a file"
+                    ),
+                    OptionSpecification("code-to", "FILE", help: "write our code to a file too"),
+                    OptionSpecification(
+                        "code-from",
+                        "FILE",
+                        help: "take the answer from a file, as soon as it is there"
+                    ),
+                ]
+            ),
             (
                 "What to send",
                 [OptionSpecification("receive", help: "send nothing: standard input is not read")]
@@ -25,19 +42,23 @@ enum PipeCommand {
             PeerOptions.path,
             InstrumentOptions.certificate,
         ],
-        operand: ("[CODE]", "a room's code for --server; the other end gives the same"),
+        operand: ("[CODE]", "what the other end has printed; it may begin with the server's URL and #"),
         notes: """
-            One end runs 'floe pipe --server https://HOST:8443' and tells the code that it prints to the other end, which
-            runs 'floe pipe --server https://HOST:8443 CODE'. Without a server, one end runs 'floe pipe --offer', the other
-            'floe pipe --answer CODE', and the answer's code is pasted to the first. What is sent is encrypted from end to
-            end with keys that only the two codes give.
+            One end runs 'floe pipe --server https://HOST:8443', which prints what the other end is to run. Without a server,
+            one end runs 'floe pipe --offer', the other 'floe pipe --answer CODE', and the answer's code is pasted to the
+            first. What is sent is encrypted from end to end with keys that only the two ends know.
 
             Exit code 0 if everything has arrived on both sides, 1 if there was no connection or it was lost.
             """
     )
 
     static func run(_ arguments: ParsedArguments) throws(UsageError) -> Int32 {
-        let plan = try PeerPlan(arguments)
+        let hasWay = arguments.has("offer") || arguments.text("answer") != nil
+        let code = arguments.operand ?? (hasWay || arguments.text("server") == nil ? nil : "new")
+        let plan = try PeerPlan(arguments, code: code, command: "floe pipe")
+        guard !plan.isAlone else {
+            throw UsageError("Say how to meet the other end: with a CODE, --server, --offer or --answer.")
+        }
         let receives = arguments.has("receive")
         // A closed output is an error of the write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
