@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""ICE through kernel NATs: `floe doctor` against itself and against aioice, and `floe pipe` with a file.
+"""ICE through kernel NATs: `floe doctor` alone, against itself and against aioice, and `floe pipe` with a file.
 
-Each pair of NAT kinds must connect the way the simulated internet says: directly, or over the TURN server.
+Each pair of NAT kinds must connect the way `floe simulate --matrix` says: directly, or over the TURN server.
 aioice runs only if it is there: python3 -m venv .build/interop && .build/interop/bin/pip install aioice
 """
 
@@ -10,28 +10,34 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import subprocess
 
 from lab import Lab, Site, require_root_and_tools
-from support import results, server
+from support import natpmp, results, server
 from support.results import eventually
 
+OTHER_ADDRESS = "203.0.113.11"
 USER, PASSWORD, REALM = "name", "password", "floe.test"
 PYTHON = os.path.abspath(".build/interop/bin/python")
 PEER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "support", "aioice_peer.py")
-KINDS = ("open", "portrestricted", "symmetric", "udpblocked", "udprejected", "tcp5349only")
+# The lab's kinds, and what they are called in the simulator's table.
+KINDS = {"open": "open", "fullcone": "full", "addressrestricted": "addr", "portrestricted": "port", "symmetric": "sym",
+         "udpblocked": "udpblock", "udprejected": "udpblock", "tcp5349only": "tcp443"}
 SERVERS = [f"--stun=stun:{server.ADDRESS}", f"--turn=turn:{server.ADDRESS}",
            f"--turn=turn:{server.ADDRESS}?transport=tcp", f"--turn=turns:{server.ADDRESS}:5349?transport=tcp",
            f"--user={USER}", f"--password={PASSWORD}", "--insecure"]
 
 
-def expected(one, other):
-    """How a pair of kinds connects (the table that the simulated internet gives)."""
-    if not {one, other} <= {"open", "portrestricted", "symmetric"}:
-        return "relayed"
-    if "open" in (one, other) or one == other == "portrestricted":
-        return "direct"
-    return "relayed"
+def simulated(binary):
+    """How each pair of kinds connects in the simulated internet: the table that the kernel's NATs must agree with."""
+    text = subprocess.run([binary, "simulate", "--matrix"], capture_output=True, text=True, check=True).stdout
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    start = max(number for number, row in enumerate(rows) if row[0].startswith("from"))
+    columns = rows[start][1:]
+    words = {"D": "direct", "R": "relayed"}
+    table = {(row[0], column): words[cell[0]] for row in rows[start + 2:] for column, cell in zip(columns, row[1:])}
+    return {(one, other): table[KINDS[one], KINDS[other]] for one in KINDS for other in KINDS}
 
 
 class Ends:
@@ -72,12 +78,12 @@ class Ends:
         assert text, f"{process.args[4:7]} printed nothing; {self.logs()}"
         return json.loads(text)
 
+    def log(self, number):
+        with open(self.path(f"{number}.log")) as file:
+            return file.read()
+
     def logs(self):
-        texts = []
-        for number in range(len(self.processes)):
-            with open(self.path(f"{number}.log")) as file:
-                texts.append(file.read()[-300:])
-        return " | ".join(texts)
+        return " | ".join(self.log(number)[-300:] for number in range(len(self.processes)))
 
     def __enter__(self):
         return self
@@ -89,19 +95,28 @@ class Ends:
             process.communicate()
 
 
-def agents(binary, directory, one, other, outcome):
-    with Ends(binary, directory, f"{one.kind} {other.kind} {one.short} {other.short}") as ends:
-        first = ends.floe(one.namespace, "doctor", True, "--json", *SERVERS)
-        second = ends.floe(other.namespace, "doctor", False, "--json", *SERVERS)
-        for found in (ends.output(first), ends.output(second)):
+def agents(binary, directory, one, other, outcome, *options):
+    with Ends(binary, directory, f"{one.kind} {other.kind} {one.short} {other.short} {options}") as ends:
+        first = ends.floe(one.namespace, "doctor", True, "--json", *SERVERS, *options)
+        second = ends.floe(other.namespace, "doctor", False, "--json", *SERVERS, *options)
+        reports = ends.output(first), ends.output(second)
+        for found in reports:
             assert len(found["roundTripMilliseconds"]) >= 5, f"pings were lost: {found}"
             assert found["outcome"] == outcome, f"{found['outcome']}, not {outcome}: {found}; {ends.logs()}"
+        return reports
+
+
+def concealed(binary, directory, one, other):
+    """Two hosts of one network that show names in place of addresses find each other there."""
+    for found in agents(binary, directory, one, other, "direct", "--conceal"):
+        assert all(".local" in line or " typ host" not in line for line in found["candidates"]), found
+        assert found["remote"].startswith("10."), f"not within the network: {found}"
 
 
 def against_aioice(binary, directory, one, other, is_offer, outcome):
     turn = [server.ADDRESS, USER, PASSWORD]
     options = SERVERS[:2] + SERVERS[4:]
-    with Ends(binary, directory, f"aioice {one.kind} {other.kind} {is_offer}") as ends:
+    with Ends(binary, directory, f"aioice {one.kind} {other.kind} {one.short} {other.short} {is_offer}") as ends:
         if is_offer:
             ours = ends.floe(one.namespace, "doctor", True, "--json", *options)
             theirs = ends.aioice(other.namespace, False, *turn)
@@ -128,28 +143,125 @@ def pipe(binary, directory, one, other, size):
             assert hashlib.sha256(file.read()).digest() == hashlib.sha256(content).digest(), "other bytes arrived"
 
 
+def rendezvous(binary, directory, one, other, size):
+    """A file over signaling: the second end runs what the first has printed."""
+    content = os.urandom(size)
+    with Ends(binary, directory, f"signaling {one.kind} {other.kind}") as ends:
+        with open(ends.path("in"), "wb") as file:
+            file.write(content)
+        options = ["--insecure", "--no-mapping"]
+        with open(ends.path("in"), "rb") as source, open(ends.path("out"), "wb") as sink:
+            first = ends.start(one.namespace, binary, "pipe", "--server", f"https://{server.ADDRESS}:8443", *options,
+                               stdin=source)
+            words = eventually("the code is printed", lambda: re.findall("floe pipe '(.*)'", ends.log(0)), 20)
+            second = ends.start(other.namespace, binary, "pipe", words[0], "--receive", *options, stdout=sink)
+            codes = [process.wait(timeout=60) for process in (first, second)]
+        assert codes == [0, 0], f"exit codes {codes}: {ends.logs()}"
+        with open(ends.path("out"), "rb") as file:
+            assert file.read() == content, "other bytes arrived"
+
+
+def together(binary, directory, one, other, outcome):
+    """The doctor with a second person, over signaling."""
+    with Ends(binary, directory, f"doctors {one.kind} {other.kind}") as ends:
+        options = ["--json", "--insecure", "--no-mapping"]
+        first = ends.start(one.namespace, binary, "doctor", "--server", f"https://{server.ADDRESS}:8443", "--with", "new",
+                           *options)
+        words = eventually("the code is printed", lambda: re.findall("--with '(.*)'", ends.log(0)), 20)
+        second = ends.start(other.namespace, binary, "doctor", "--with", words[0], *options)
+        for found in (ends.output(first), ends.output(second)):
+            assert found["outcome"] == outcome, f"{found['outcome']}, not {outcome}: {found}; {ends.logs()}"
+
+
+def alone(binary, directory, site, check):
+    """The doctor on one machine: what it finds is what the lab has built."""
+    with Ends(binary, directory, f"alone {site.kind}") as ends:
+        command = ["doctor", "--json", "--insecure", "--server", f"https://{server.ADDRESS}:8443"]
+        found = ends.output(ends.start(site.namespace, binary, *command))
+        assert found["verdict"] and found["interfaces"], found
+        check(found, {(way["transport"], way["server"].rpartition(":")[2]): way["isOpen"] for way in found["ways"]})
+
+
+def behind_port_restricted(found, ways):
+    assert all(ways[way] for way in (("UDP", "3478"), ("TCP", "3478"), ("TLS", "5349"), ("DTLS", "5349"))), ways
+    assert ways["TLS", "8443"] and not ways["TLS", "443"], ways
+    assert found["nat"]["mapping"] == "endpoint-independent", found["nat"]
+    assert found["nat"]["filtering"] == "address-and-port-dependent", found["nat"]
+    assert found["packetLength"]["longest"] == 1500, found["packetLength"]
+    assert any(" typ relay" in line for line in found["candidates"]), found["candidates"]
+    assert {gateway.get("external") for gateway in found["gateways"]} == {None}, found["gateways"]
+
+
+def behind_blocked(found, ways):
+    assert not ways["UDP", "3478"] and not ways["DTLS", "5349"] and ways["TCP", "3478"] and ways["TLS", "5349"], ways
+    assert "UDP does not reach the server" in found["verdict"][0], found["verdict"]
+
+
+def narrow(binary, directory, site):
+    """A link of 1300 bytes whose router says nothing: the doctor finds how long packets may be."""
+    def check(found, _):
+        assert 1292 <= found["packetLength"]["longest"] <= 1300, found["packetLength"]
+        assert found["packetLength"]["shortestLost"] <= 1308, found["packetLength"]
+
+    site.nft("table ip narrow { chain forward { type filter hook forward priority 5; ip length > 1300 drop; }; }")
+    try:
+        alone(binary, directory, site, check)
+    finally:
+        site.nft("delete table ip narrow")
+
+
+def mapped(binary, directory, site, other):
+    """A gateway that opens ports makes a symmetric NAT passable, and the doctor says by which protocol."""
+    with natpmp.Gateway(site):
+        def check(found, _):
+            external = {gateway["name"]: gateway.get("external") for gateway in found["gateways"]}
+            assert external["NAT-PMP"].startswith(site.public) and not external.get("PCP"), found["gateways"]
+
+        alone(binary, directory, site, check)
+        agents(binary, directory, site, other, "direct")
+
+
 def test(options):
     require_root_and_tools()
     binary = server.require_binary(options.floe)
     outcome = results.Results(options.only)
     with results.directory(options) as directory, Lab() as lab:
-        there = lab.host("server", f"{server.ADDRESS}/24")
+        there = lab.host("server", f"{server.ADDRESS}/24", f"{OTHER_ADDRESS}/24")
         left = {kind: Site(lab, f"l{n}", kind, 2 * n + 1) for n, kind in enumerate(KINDS)}
         right = {kind: Site(lab, f"r{n}", kind, 2 * n + 2) for n, kind in enumerate(KINDS)}
+        same = left["portrestricted"].neighbour("neighbour")
+        gateway = Site(lab, "gateway", "symmetric", 60)
+        table = simulated(binary)
         with server.FloeServer(binary, there, directory, "--listen", server.ADDRESS, "--realm", REALM, "--user",
-                               f"{USER}:{PASSWORD}", *server.allow(*server.LAB_PEERS)):
-            for one, other in itertools.combinations_with_replacement(KINDS, 2):
-                way = expected(one, other)
-                outcome.run(f"{one} and {other}: {way}", agents, binary, directory, left[one], right[other], way)
-            for one, other in (("portrestricted", "portrestricted"), ("symmetric", "portrestricted")):
-                outcome.run(f"pipe, {one} and {other}: 2 MiB arrive", pipe, binary, directory, left[one], right[other],
-                            2 << 20)
+                               f"{USER}:{PASSWORD}", "--listen", OTHER_ADDRESS, "--nat-discovery", f"{server.ADDRESS}/{OTHER_ADDRESS}",
+                               *server.allow(*server.LAB_PEERS)):
+            tests = [(f"{one} and {other}: {table[one, other]}", agents, binary, directory, left[one], right[other],
+                      table[one, other], "--no-mapping")
+                     for one, other in itertools.combinations_with_replacement(KINDS, 2)]
             if os.access(PYTHON, os.X_OK):
-                for one, other in itertools.product(("open", "portrestricted", "symmetric"), repeat=2):
-                    way = expected(one, other)
-                    for is_offer in (True, False):
-                        outcome.run(f"{one}, {'offer to' if is_offer else 'answer'} aioice, {other}: {way}",
-                                    against_aioice, binary, directory, left[one], right[other], is_offer, way)
+                tests += [(f"{one}, {'offer to' if is_offer else 'answer'} aioice, {other}: {table[one, other]}",
+                           against_aioice, binary, directory, left[one], right[other], is_offer, table[one, other])
+                          for one, other in itertools.product(("open", "portrestricted", "symmetric"), repeat=2)
+                          for is_offer in (True, False)]
+                tests += [(f"on one host, {'offer to' if is_offer else 'answer'} aioice: direct", against_aioice, binary,
+                           directory, left["open"], left["open"], is_offer, "direct") for is_offer in (True, False)]
+            strict = left["portrestricted"], right["portrestricted"]
+            tests += [
+                ("pipe, portrestricted on both sides: 2 MiB arrive", pipe, binary, directory, *strict, 2 << 20),
+                ("pipe, symmetric and portrestricted: 2 MiB arrive", pipe, binary, directory, left["symmetric"],
+                 right["portrestricted"], 2 << 20),
+                ("pipe, over signaling: 2 MiB arrive", rendezvous, binary, directory, *strict, 2 << 20),
+                ("doctor, with a second person over signaling", together, binary, directory, *strict, "direct"),
+                ("doctor, alone behind a NAT", alone, binary, directory, right["portrestricted"], behind_port_restricted),
+                ("doctor, alone where UDP is blocked", alone, binary, directory, right["udpblocked"], behind_blocked),
+                ("doctor, alone behind a narrow link", narrow, binary, directory, right["symmetric"]),
+                ("names in place of addresses, in one network", concealed, binary, directory, left["portrestricted"], same),
+                ("a gateway that opens ports", mapped, binary, directory, gateway, right["portrestricted"]),
+            ]
+            # Most of them wait most of the time; those that change a site come last and alone.
+            outcome.run_side_by_side(tests[:-3], workers=6)
+            for name, function, *arguments in tests[-3:]:
+                outcome.run(name, function, *arguments)
     return outcome.finish()
 
 

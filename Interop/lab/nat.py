@@ -5,6 +5,7 @@ in its connection tracking, finds the port taken when the inside host sends to t
 one: it would be symmetric for whoever spoke first.
 """
 
+import copy
 import dataclasses
 
 from . import namespaces
@@ -21,9 +22,14 @@ class Kind:
 
     mapping: str
     outgoing: str = "accept"
+    # Who may send in to a mapping: only those that were sent to ("peer"), all ports of their addresses ("address"), or
+    # anybody ("all").
+    incoming: str = "peer"
 
 
 KINDS = {
+    "fullcone": Kind(ENDPOINT_INDEPENDENT, incoming="all"),
+    "addressrestricted": Kind(ENDPOINT_INDEPENDENT, incoming="address"),
     "portrestricted": Kind(ENDPOINT_INDEPENDENT),
     "symmetric": Kind(ENDPOINT_DEPENDENT),
     "udpblocked": Kind(ENDPOINT_INDEPENDENT, "meta l4proto udp drop; accept"),
@@ -55,6 +61,27 @@ table ip floe {{
 }}
 """
 
+# Connection tracking alone lets in only who was sent to; for the others mappings are remembered and led back by name.
+CONE = """
+table ip floe {{
+  map inside {{ type inet_service : ipv4_addr . inet_service; flags dynamic; size 4096; timeout 5m; }}
+  set known {{ type ipv4_addr . inet_service; flags dynamic; size 4096; timeout 5m; }}
+  chain remember {{
+    type filter hook postrouting priority 150; policy accept;
+    oifname "wan" meta l4proto udp update @inside {{ udp sport : ct original ip saddr . ct original proto-src }}
+    oifname "wan" meta l4proto udp update @known {{ ip daddr . udp sport }}
+  }}
+  chain inward {{
+    type nat hook prerouting priority dstnat; policy accept;
+    iifname "wan" meta l4proto udp {condition} dnat ip to udp dport map @inside
+  }}
+  chain forward {{
+    iifname "wan" ct status dnat accept
+  }}
+}}
+"""
+CONDITIONS = {"all": "", "address": "ip saddr . udp dport @known"}
+
 OPEN = "open"
 ALL_KINDS = (OPEN, *KINDS)
 
@@ -74,10 +101,10 @@ class Site:
         network = "198.51.100" if number % 2 == 0 else "203.0.113"
         self.public = f"{network}.{100 + number}"
         if kind == OPEN:
-            self.box, self.inside = None, self.public
+            self.box, self.inside, self.gateway = None, self.public, None
             self.namespace = lab.host(short, f"{self.public}/24")
             return
-        self.inside = f"10.{number}.0.2"
+        self.inside, self.gateway = f"10.{number}.0.2", f"10.{number}.0.1"
         self.namespace = lab.namespace(short)
         self.box = lab.namespace(short + "nat", forward=True)
         lab.attach(self.box, "wan", f"{self.public}/24")
@@ -88,6 +115,8 @@ class Site:
         outgoing = rules.outgoing.replace("; ", "\n    ")
         mapping = rules.mapping.format(public=self.public)
         self._nft(RULES.format(mapping=mapping, outgoing=outgoing))
+        if rules.incoming != "peer":
+            self._nft(CONE.format(condition=CONDITIONS[rules.incoming]))
 
     def block(self, *matches):
         """Drops what matches in both directions from now on, flows that exist already included."""
@@ -95,6 +124,26 @@ class Site:
         self.unblock()
         self._nft("table ip floe_block {\n  chain forward {\n"
                   f"    type filter hook forward priority filter - 10; policy accept;\n{drops}\n  }}\n}}\n")
+
+    def nft(self, rules):
+        """Changes the rules of the site's box."""
+        self._nft(rules)
+
+    def neighbour(self, short):
+        """One more host in the site's network, as a place of its own."""
+        other = copy.copy(self)
+        other.short, other.inside = short, self.inside.rpartition(".")[0] + ".3"
+        other.namespace = self.lab.namespace(short)
+        # The box's two inner ports become one network, whose own packets the box's rules leave alone.
+        namespaces.run("ip", "netns", "exec", self.box, "sysctl", "-qw", "-e", "net.bridge.bridge-nf-call-iptables=0")
+        self.lab.link(other.namespace, "eth0", self.box, "lan2")
+        self.lab.ip(self.box, f"addr del {self.gateway}/24 dev lan", "link set lan down",
+                    "link set lan name lan1",
+                    "link add lan type bridge forward_delay 0", "link set lan up",
+                    "link set lan1 up master lan",
+                    "link set lan2 master lan", f"addr add {self.gateway}/24 dev lan")
+        self.lab.ip(other.namespace, f"addr add {other.inside}/24 dev eth0", f"route add default via {self.gateway}")
+        return other
 
     def unblock(self):
         self._nft("table ip floe_block\ndelete table ip floe_block\n")

@@ -106,6 +106,8 @@ _INDEPENDENT, _DEPENDENT, _ALL = "endpoint-independent", "address-and-port-depen
 _NO_UDP = dict(mapping=None, filtering=None, kept=None)
 EXPECTED = {
     "open": dict(mapping=_INDEPENDENT, filtering=_INDEPENDENT, kept=True, tcp=_ALL),
+    "fullcone": dict(mapping=_INDEPENDENT, filtering=_INDEPENDENT, kept=False, tcp=_ALL),
+    "addressrestricted": dict(mapping=_INDEPENDENT, filtering="address-dependent", kept=False, tcp=_ALL),
     "portrestricted": dict(mapping=_INDEPENDENT, filtering=_DEPENDENT, kept=False, tcp=_ALL),
     "symmetric": dict(mapping=_DEPENDENT, filtering=_DEPENDENT, kept=False, tcp=_ALL),
     "udpblocked": dict(**_NO_UDP, tcp=_ALL),

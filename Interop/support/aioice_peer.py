@@ -58,7 +58,7 @@ async def pings(connection):
 
     async def answer():
         nonlocal is_peer_done
-        while not is_peer_done:
+        while True:
             words = (await connection.recv()).decode().split(" ")
             if words[1] == "ping":
                 await connection.send(f"floe pong {words[2]}".encode())

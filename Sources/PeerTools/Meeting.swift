@@ -47,7 +47,7 @@ public enum Meetings {
         answer: @Sendable () async throws -> PeerCode
     ) async throws -> Meeting {
         let connection = try loop.connection(configuration)
-        show(await gatheredCode(connection, configuration))
+        show(await gatheredCode(connection, relays: !configuration.turnServers.isEmpty))
         let peer = try await answer()
         use(peer, connection)
         return Meeting(connection: connection, isOfferer: true, peer: peer.description, servers: [], signaling: nil)
@@ -63,31 +63,27 @@ public enum Meetings {
         show: @Sendable (PeerCode) -> Void
     ) async throws -> Meeting {
         let connection = try loop.connection(configuration)
-        let code = await gatheredCode(connection, configuration)
+        let code = await gatheredCode(connection, relays: !configuration.turnServers.isEmpty)
         use(peer, connection)
         show(code)
         return Meeting(connection: connection, isOfferer: false, peer: peer.description, servers: [], signaling: nil)
     }
 
     /// The code with what is there when it is good enough, with a relay if there are TURN servers, or when all is done.
-    private static func gatheredCode(
-        _ connection: ICEConnection,
-        _ configuration: ICESessionConfiguration
-    ) async -> PeerCode {
+    /// Waits until what there is will do, and until there is a relay if one is to be had: a code is told once.
+    private static func gatheredCode(_ connection: ICEConnection, relays: Bool) async -> PeerCode {
         connection.gather()
         var found: [Candidate] = []
+        var isEnough = false
         for await update in connection.candidates {
             switch update {
             case .found(let candidate): found.append(candidate)
             case .removed(let candidate): found.removeAll { $0 == candidate }
+            case .goodEnough: isEnough = true
             case .restartAdvised: continue
-            case .goodEnough:
-                guard configuration.turnServers.isEmpty || found.contains(where: { $0.type == .relayed }) else {
-                    continue
-                }
-                return PeerCode(connection.localDescription, found)
             case .done: return PeerCode(connection.localDescription, found)
             }
+            if isEnough, !relays || found.contains(where: { $0.type == .relayed }) { break }
         }
         return PeerCode(connection.localDescription, found)
     }

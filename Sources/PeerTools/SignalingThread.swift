@@ -117,11 +117,6 @@ struct SignalingThread: ~Copyable {
         _ messages: AsyncStream<ServerMessage>.Continuation,
         at now: Instant
     ) -> String? {
-        if connection.isEstablished, !isAsked {
-            isAsked = true
-            let request = handshake.requestBytes
-            _ = connection.write(request.span)
-        }
         if let failure = connection.failure { return "\(failure)" }
         var bytes: [UInt8] = []
         var result = StreamReadResult.bytes(0)
@@ -129,6 +124,12 @@ struct SignalingThread: ~Copyable {
             bytes.removeAll()
             result = Self.read(&connection, into: &bytes)
             if let failure = receive(bytes, at: now) { return failure }
+        }
+        // Reading has driven TLS's handshake: only now is it known whether it is complete.
+        if connection.isEstablished, !isAsked {
+            isAsked = true
+            let request = handshake.requestBytes
+            _ = connection.write(request.span)
         }
         while let event = socket.pollEvent() {
             switch event {

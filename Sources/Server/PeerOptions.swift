@@ -199,10 +199,12 @@ struct PeerPlan: Sendable {
             // A room of its own, only to be told the ICE servers and their credentials.
             let room = "floe-" + String(entropy.bytes(8).map { String($0, radix: 16) }.joined())
             let client = try SignalingClient(server: server, room: room, name: "floe", tls: webTLS)
-            if let servers = try? await Meetings.iceServers(client) {
-                configuration.use(servers)
-            } else {
-                Console.printError("floe: the signaling server at \(server) does not answer; its usual ports are tried")
+            do throws(PeerError) {
+                configuration.use(try await Meetings.iceServers(client))
+            } catch {
+                Console.printError(
+                    "floe: no signaling at \(server): \(error); the usual ports of STUN and TURN are tried"
+                )
             }
             client.leave()
         }

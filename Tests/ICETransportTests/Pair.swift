@@ -9,7 +9,11 @@ struct Pair: Sendable {
     let first: ICEConnection
     let second: ICEConnection
 
-    init(_ loop: ICELoop, _ change: (inout ICESessionConfiguration) -> Void = { _ in }) throws {
+    init(
+        _ loop: ICELoop,
+        _ other: ICELoop? = nil,
+        _ change: (inout ICESessionConfiguration) -> Void = { _ in }
+    ) throws {
         func configuration(_ role: ICERole) -> ICESessionConfiguration {
             var configuration = ICESessionConfiguration(ICEConfiguration(role: role))
             configuration.usesLoopback = true
@@ -18,7 +22,7 @@ struct Pair: Sendable {
             return configuration
         }
         first = try loop.connection(configuration(.controlling))
-        second = try loop.connection(configuration(.controlled))
+        second = try (other ?? loop).connection(configuration(.controlled))
     }
 
     /// Signals until the connections end; a child task of the test.
