@@ -101,9 +101,9 @@ extension ICESession {
             let isHidden = configuration.policy != .all || configuration.hostAddresses == .concealed
             candidate.related =
                 isHidden ? SocketAddress(.unspecified(address.family), port: 9) : allocation.mapped ?? known.server
-            if offer(candidate, base: base, origin: .relay(handle), at: now), configuration.policy == .relay {
-                beginGrace(at: now)
-            }
+            // Streams are opened where UDP has given nothing: then more is not to be expected.
+            let isLast = configuration.policy == .relay || known.carrier != .udp
+            if offer(candidate, base: base, origin: .relay(handle), at: now), isLast { beginGrace(at: now) }
         }
         // Over the host's socket the allocation has told our address too: as good as an answer to a Binding request.
         if isShared(known.carrier), let mapped = allocation.mapped {

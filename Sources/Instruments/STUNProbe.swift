@@ -47,6 +47,11 @@ public struct STUNProbe: Sendable {
             // Finds out that TCP is connected, which no later event would tell.
             link.flush()
         }
+        guard link.isReady else {
+            report.connectionFailure = link.failure
+            report.failures.append(.transaction(link.failure == nil ? .timedOut : .transportFailed))
+            return report
+        }
         for _ in 0..<count where report.failures.isEmpty {
             _ = client.query(at: MonotonicClock.now())
             while let next = client.nextTimeout {

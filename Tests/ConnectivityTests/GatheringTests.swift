@@ -186,6 +186,15 @@ import Testing
         #expect(enough <= (reflexive ?? 0) + 60)
     }
 
+    @Test func `without UDP, what is there will do as soon as a stream has brought a relay`() throws {
+        var setup = Call.Setup(turn: ["turn:turn.example", "turn:turn.example?transport=tcp"])
+        setup.first = GatewayConfiguration(nat: .linux, firewall: .udpBlocked())
+        let call = try alone(setup)
+        call.network.run(for: .seconds(10))
+        #expect(call.types(call.first).contains(.relayed))
+        #expect(milliseconds(call) { $0 == .goodEnough } ?? .max < 900)
+    }
+
     @Test func `UDP was fast enough: no stream to the TURN server is opened`() throws {
         let call = try alone(.init(turn: ["turn:turn.example", "turns:turn.example"]))
         call.network.run(for: .seconds(5))
