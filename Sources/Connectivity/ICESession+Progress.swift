@@ -126,7 +126,17 @@ extension ICESession {
         let ip = address.revealed().unmapped
         if concealedPeers.count < configuration.limits.names { concealedPeers.insert(ip) }
         _ = agent.addRemoteCandidate(candidate.resolved(to: ip), at: now)
+        tellRemoteEnd(at: now)
         advance(at: now)
+    }
+
+    /// Tells the agent of the peer's end of candidates, unless names of the peer are still being resolved.
+    mutating func tellRemoteEnd(at now: Instant) {
+        let isResolving = effects.values.contains { effect in
+            if case .resolvePeer = effect.purpose { return true }
+            return false
+        }
+        if hasRemoteEnd, !isResolving { agent.endOfRemoteCandidates(at: now) }
     }
 
     // MARK: Effects that fail
@@ -144,7 +154,9 @@ extension ICESession {
         case .connectRelay(let plan): noteUnreachable(plan.name, plan.carrier, failure)
         case .connectPeer(let attempt, _, _): agent.connectFailed(attempt: attempt, at: now)
         case .resolveServer(let name): serverUnreachable(name, failure)
-        case .resolvePeer: agent.note(.nameNotResolved)
+        case .resolvePeer:
+            agent.note(.nameNotResolved)
+            tellRemoteEnd(at: now)
         // Without a name the address stays concealed: reflexive candidates alone (ice 146).
         case .listen, .resolvePrefix, .publish, .map, .probe: break
         }

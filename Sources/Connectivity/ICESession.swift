@@ -54,6 +54,8 @@ public struct ICESession: ~Copyable {
     var openers: [(base: BaseID, to: SocketAddress)] = []
     var probingState = ProbingState()
 
+    /// Whether the peer has said that it has no more candidates of this generation.
+    var hasRemoteEnd = false
     var isGathering = false
     var hasGathered = false
     var isGoodEnough = false
@@ -139,7 +141,10 @@ public struct ICESession: ~Copyable {
         at now: Instant
     ) -> RemoteDescriptionDisposition {
         let disposition = agent.setRemoteDescription(description, at: now)
-        if disposition == .restarted { offerAgain(at: now) }
+        if disposition == .restarted {
+            hasRemoteEnd = false
+            offerAgain(at: now)
+        }
         advance(at: now)
         return disposition
     }
@@ -163,8 +168,11 @@ public struct ICESession: ~Copyable {
     }
 
     /// Notes that the peer will signal no more candidates of this generation.
+    ///
+    /// The agent is told when the names among those that came before are resolved.
     public mutating func endOfRemoteCandidates(at now: Instant) {
-        agent.endOfRemoteCandidates(at: now)
+        hasRemoteEnd = true
+        tellRemoteEnd(at: now)
         advance(at: now)
     }
 
@@ -176,6 +184,7 @@ public struct ICESession: ~Copyable {
 
     /// Begins a new generation: signal what is returned, then the candidates that follow; the old path carries on.
     public mutating func restart(at now: Instant) -> ICEDescription {
+        hasRemoteEnd = false
         let description = agent.restart(at: now)
         offerAgain(at: now)
         advance(at: now)

@@ -90,6 +90,27 @@ import Testing
         }
     }
 
+    @Test func `the peer's end of candidates waits until its names are resolved (ice 104, 150)`() throws {
+        let call = try Call(.init(first: nil, second: nil, stun: []) { $0.hostAddresses = .concealed })
+        let names = SessionProgram.Names()
+        for program in [call.first, call.second] {
+            program.names = names
+            program.ignores = { if case .resolveName = $0 { true } else { false } }
+        }
+        call.start()
+        call.network.run(for: .seconds(1))
+        for program in [call.first, call.second] {
+            program.act { $0.endOfRemoteCandidates(at: $1) }
+            for case .resolveName(let id, let name) in program.effects {
+                let address = try #require(names.addresses[name])
+                program.act { $0.nameResolved(id, address, at: $1) }
+            }
+        }
+        call.network.run(for: .seconds(1))
+        #expect(call.first.path != nil && call.second.path != nil)
+        #expect(call.talks())
+    }
+
     @Test func `a relay of ours is told of no address that the peer has concealed (ice 153)`() throws {
         let call = try Call(.init(first: nil, second: nil, turn: ["turn:turn.example"], stun: []))
         let names = SessionProgram.Names()
