@@ -4,6 +4,7 @@ public import ICETransport
 import NetTypes
 import STUN
 public import SignalingMessages
+import Synchronization
 import TURN
 
 /// Two peers on their way to a connection: who this end is, and what it has.
@@ -70,22 +71,35 @@ public enum Meetings {
     }
 
     /// The code with what is there when it is good enough, with a relay if there are TURN servers, or when all is done.
-    /// Waits until what there is will do, and until there is a relay if one is to be had: a code is told once.
+    /// How long a code waits at least, unless all is there before: gateways and second ways to a relay take a second.
+    private static let codePatience = Duration.milliseconds(1500)
+
+    /// Gathers until all is there, or until what there is will do and a relay is among it, if one is to be had.
+    ///
+    /// A code is told once: what comes later is of no use.
     private static func gatheredCode(_ connection: ICEConnection, relays: Bool) async -> PeerCode {
         connection.gather()
-        var found: [Candidate] = []
-        var isEnough = false
-        for await update in connection.candidates {
-            switch update {
-            case .found(let candidate): found.append(candidate)
-            case .removed(let candidate): found.removeAll { $0 == candidate }
-            case .goodEnough: isEnough = true
-            case .restartAdvised: continue
-            case .done: return PeerCode(connection.localDescription, found)
+        let isEnough = Flag()
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                for await update in connection.candidates {
+                    if update == .goodEnough { isEnough.value.store(true, ordering: .relaxed) }
+                    if case .done = update { return }
+                }
             }
-            if isEnough, !relays || found.contains(where: { $0.type == .relayed }) { break }
+            group.addTask {
+                var pause = codePatience
+                while (try? await Task.sleep(for: pause)) != nil {
+                    let found = await connection.report()?.candidates ?? []
+                    let hasRelay = !relays || found.contains { $0.type == .relayed }
+                    if hasRelay, isEnough.value.load(ordering: .relaxed) { return }
+                    pause = .milliseconds(100)
+                }
+            }
+            await group.next()
+            group.cancelAll()
         }
-        return PeerCode(connection.localDescription, found)
+        return PeerCode(connection.localDescription, await connection.report()?.candidates ?? [])
     }
 
     private static func use(_ peer: PeerCode, _ connection: ICEConnection) {
@@ -223,6 +237,11 @@ public enum Meetings {
             usernameFragment: connection.localDescription.credentials.usernameFragment
         )
     }
+}
+
+/// What one task tells another.
+private final class Flag: Sendable {
+    let value = Atomic(false)
 }
 
 extension ICESessionConfiguration {
