@@ -15,7 +15,7 @@ extension ICEAgent {
         case .closed: return Verdict(outcome: .closed, findings: [])
         case .connected, .completed:
             let isRelayed = components.contains { component in
-                pairIndex(component.carrier).map { self.isRelayed($0) } ?? false
+                pairIndex(component.carrier).map { self.isRelayed($0) || leadsToRelay($0) } ?? false
             }
             return Verdict(outcome: isRelayed ? .relayed : .direct, findings: isRelayed ? findings(false) : [])
         case .disconnected: return Verdict(outcome: .interrupted, findings: findings(true))
@@ -25,6 +25,13 @@ extension ICEAgent {
             return Verdict(outcome: hasBegun ? .connecting : .idle, findings: hasBegun ? findings(true) : [])
         case .checking: return Verdict(outcome: .connecting, findings: findings(true))
         }
+    }
+
+    /// Whether the peer's end is a relay that it has not signalled: other relayed candidates of it have the same address.
+    private func leadsToRelay(_ index: Int) -> Bool {
+        let remote = remotes[Int(pairs[index].remote)]
+        return remote.type == .peerReflexive
+            && remotes.contains { $0.type == .relayed && $0.address.ip == remote.address.ip }
     }
 
     /// What the bases' mappings have shown so far; for statistics and for the connection doctor.

@@ -74,6 +74,22 @@ import Testing
         #expect(net.first.verdict.outcome == .direct)
     }
 
+    @Test func `A relay that was not signalled is known by its server's address`() {
+        var net = TestNetwork()
+        net.exchange()
+        net.addHost(0, "203.0.113.9:9001") { $0.type = .relayed }
+        net.addHost(0, "203.0.113.9:9000", signal: false) {
+            $0.type = .relayed
+            // Another foundation: it does not wait for the first one's checks.
+            $0.server = at("203.0.113.9:443")
+        }
+        net.addHost(1, "198.51.100.2:2000")
+        net.drops = { _, source, destination, _ in [source, destination].contains(at("203.0.113.9:9001")) }
+        net.run(for: .seconds(2))
+        #expect(net.second.path()?.destination == at("203.0.113.9:9000"))
+        #expect(net.second.verdict.outcome == .relayed)
+    }
+
     @Test func `Calls connect under loss, whatever the seed, and both sides agree on the path`() {
         var worst: UInt64 = 0
         for seed in seeds(120) {
