@@ -63,7 +63,7 @@ class Ends:
         own, other = ("offer", "answer") if is_offer else ("answer", "offer")
         way = ["--offer", "--code-from", self.path(other)] if is_offer else ["--answer", "@" + self.path(other)]
         if not is_offer:
-            eventually("the offer is written", lambda: os.path.exists(self.path(other)), 20)
+            eventually("the offer is written", lambda: os.path.exists(self.path(other)), 60)
         return self.start(namespace, self.binary, command, *way, "--code-to", self.path(own), *options, **streams)
 
     def aioice(self, namespace, is_offer, *turn):

@@ -70,7 +70,6 @@ public enum Meetings {
         return Meeting(connection: connection, isOfferer: false, peer: peer.description, servers: [], signaling: nil)
     }
 
-    /// The code with what is there when it is good enough, with a relay if there are TURN servers, or when all is done.
     /// How long a code waits at least, unless all is there before: gateways and second ways to a relay take a second.
     private static let codePatience = Duration.milliseconds(1500)
 
