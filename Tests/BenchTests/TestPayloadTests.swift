@@ -10,12 +10,17 @@ import Testing
 
     private var written: [UInt8] { buildBytes(capacity: 100) { payload.write(header, into: &$0) } }
 
-    @Test func `what was written is read`() {
-        guard case .whole(let found) = payload.read(written.span) else {
+    @Test(arguments: [24, 25, 172, 1200, 60_000], [0, 1, 255, 256, UInt32.max] as [UInt32])
+    func `what was written is read, and has the length of the plan`(byteCount: Int, number: UInt32) {
+        let payload = TestPayload(byteCount: byteCount, seed: 3)
+        let bytes = buildBytes(capacity: byteCount) {
+            payload.write(.init(flow: 7, number: number, sentAt: header.sentAt), into: &$0)
+        }
+        guard bytes.count == byteCount, case .whole(let found) = payload.read(bytes.span) else {
             Issue.record("not whole")
             return
         }
-        #expect(found.flow == 7 && found.number == 300 && found.sentAt == header.sentAt)
+        #expect(found.flow == 7 && found.number == number && found.sentAt == header.sentAt)
     }
 
     @Test(arguments: [0, 3, 4, 6, 7, 8, 15, 20, 23, 24, 60, 99])
