@@ -126,7 +126,9 @@ def against_aioice(binary, directory, one, other, is_offer, outcome):
         found, their = ends.output(ours), ends.output(theirs)
         assert their["connected"] and their["pings"] >= 5, f"aioice: {their}, floe: {found}"
         assert len(found["roundTripMilliseconds"]) >= 5, f"pings were lost: {found}"
-        assert found["outcome"] == outcome, f"{found['outcome']}, not {outcome}: {found}"
+        # Who offers nominates, and aioice takes the first pair that works: on a busy machine that may be a relayed one.
+        good = {outcome} if is_offer else {outcome, "relayed"}
+        assert found["outcome"] in good, f"{found['outcome']}, not {outcome}: {found}"
 
 
 def pipe(binary, directory, one, other, size):
