@@ -200,7 +200,11 @@ public final class SimulatedPeer: SimulatedProgram {
             guard message.description != nil else { return early.append(message) }
             begin(host)
         }
-        if message.wantsRestart, options.isOfferer { return beginRestart(host) }
+        if message.wantsRestart, options.isOfferer {
+            // Both sides often want one for the same reason.
+            if let lastRestart, host.now < lastRestart + .seconds(1) { return }
+            return beginRestart(host)
+        }
         if let description = message.description {
             let isNew = session?.setRemoteDescription(description, at: host.now) != .unchanged
             let mayAnswer = options.exchange != .none || hasSentDescription

@@ -98,6 +98,7 @@ extension ICESession {
         }
         switch disposition {
         case .accepted:
+            _ = relays.update(handle) { $0.hasAnswered = true }
             mark(relay: handle)
             advance(at: now)
             return .consumed
@@ -132,6 +133,11 @@ extension ICESession {
         at now: Instant
     ) {
         agent.sendFailed(on: base, to: destination, failure, at: now)
+        switch failure {
+        case .unreachable, .refused, .notPermitted:
+            if let destination { noteServerTrouble(base, destination, at: now) }
+        case .messageTooBig, .closed: break
+        }
         advance(at: now)
     }
 

@@ -19,6 +19,7 @@ extension ICESession {
         for index in hosts.indices where !hosts[index].isGone && !selected.contains(hosts[index].selected) {
             removeHost(index, at: now)
         }
+        var isLate = false
         for address in selected where !hosts.contains(where: { !$0.isGone && $0.selected == address }) {
             if !networks.contains(address.interface) { networks.append(address.interface) }
             let network = UInt16(truncatingIfNeeded: (networks.firstIndex(of: address.interface) ?? 0) + 1)
@@ -26,13 +27,18 @@ extension ICESession {
             // Places of hosts are kept in bases: one that is free is used again, none moves.
             let place = hosts.firstIndex { $0.isGone && isFree($0) } ?? hosts.count
             if place == hosts.count { hosts.append(host) } else { hosts[place] = host }
-            guard isGathering || hasGathered && configuration.isContinual else { continue }
+            guard isGathering || hasGathered && configuration.isContinual else {
+                isLate = hasGathered
+                continue
+            }
             // Another network may know names that the last one did not.
             resolveServers(at: now)
             openHost(place, at: now)
             discoverPrefix(at: now)
         }
         if selected.isEmpty { agent.note(.noInterfaces) }
+        // Behind the end of candidates only a restart makes use of what has come.
+        if isLate, [.checking, .disconnected, .failed].contains(agent.state) { tell(.restartAdvised) }
         advance(at: now)
     }
 
@@ -45,6 +51,8 @@ extension ICESession {
         isGoodEnough = false
         hasGraceBegun = false
         generation += 1
+        // What had to wait after failures is tried afresh.
+        plans.removeAll { $0.attempt > 0 }
         timers.push(.goodEnough(generation: generation), at: now + configuration.deadlines.goodEnough)
         resolveServers(at: now)
         for place in hosts.indices where !hosts[place].isGone {

@@ -59,7 +59,9 @@ extension ICESession {
     mutating func collectAgent(at now: Instant) {
         while let event = agent.pollEvent() {
             switch event {
-            case .stateChanged(let state): tell(.stateChanged(state))
+            case .stateChanged(let state):
+                if state == .disconnected { askAgain(at: now) }
+                tell(.stateChanged(state))
             case .pathChanged(let component, let path):
                 if path == nil { selected.remove(component) }
                 tell(.pathChanged(component: component, path))
@@ -75,6 +77,13 @@ extension ICESession {
             case .restartAdvised: tell(.restartAdvised)
             }
         }
+    }
+
+    /// The path does not answer: perhaps a NAT has given us another address, which the peer must hear of (ice 17).
+    private mutating func askAgain(at now: Instant) {
+        guard configuration.isContinual, !isClosing else { return }
+        for handle in queryHandles where !starts.contains(.query(handle)) { starts.append(.query(handle)) }
+        startAt = min(startAt, now)
     }
 
     /// Asks for a permission; the check follows at once, without waiting for the answer (ice 43).
@@ -151,7 +160,9 @@ extension ICESession {
     private mutating func fail(_ purpose: Purpose, _ failure: EffectFailure, at now: Instant) {
         switch purpose {
         case .bind(let place): if hosts[place].listener == nil { hosts[place].isGone = true }
-        case .connectRelay(let plan): noteUnreachable(plan.name, plan.carrier, failure)
+        case .connectRelay(let plan):
+            if plan.attempt == 0 { noteUnreachable(plan.name, plan.carrier, failure) }
+            reconnect(plan, at: now)
         case .connectPeer(let attempt, _, _): agent.connectFailed(attempt: attempt, at: now)
         case .resolveServer(let name): serverUnreachable(name, failure)
         case .resolvePeer:
@@ -202,7 +213,8 @@ extension ICESession {
             agent.note(.serverSilent(server: state.name, transport: state.carrier.transport))
             tell(.serverFailed(server: state.name, state.carrier, .silent))
         }
-        dropRelay(handle, at: now)
+        // Its answer may still come: then the server is told that the allocation is not wanted any more.
+        if state.isPending { closeRelay(handle, at: now) } else { dropRelay(handle, at: now) }
     }
 
     /// Keeps a binding of the NAT alive until a pair is selected, after which the path keeps itself alive (ice 16).
@@ -234,11 +246,13 @@ extension ICESession {
     }
 
     private mutating func reviewGathering(at now: Instant) {
-        guard isGathering, starts.isEmpty, plans.isEmpty, !effects.values.contains(where: \.holdsGathering) else {
+        guard isGathering, starts.isEmpty, !plans.contains(where: { $0.attempt == 0 }),
+            !effects.values.contains(where: \.holdsGathering)
+        else {
             return
         }
         for handle in queryHandles where queries.read(handle, { $0.isPending }) == true { return }
-        for handle in relayHandles where relays.read(handle, { $0.isPending }) == true { return }
+        for handle in relayHandles where relays.read(handle, { $0.isPending && $0.attempt == 0 }) == true { return }
         isGathering = false
         hasGathered = true
         agent.localGatheringDone(at: now)

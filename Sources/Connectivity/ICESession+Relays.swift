@@ -20,7 +20,7 @@ extension ICESession {
         // What it takes beside the permissions of an agent with all its pairs.
         settings.limits.permissions = max(settings.limits.permissions, configuration.ice.remoteCandidateLimit)
         guard let client = try? TURNClient(settings, entropy: entropy.forked()) else { return }
-        let relay = Relay(
+        var relay = Relay(
             client: client,
             server: plan.server,
             carrier: plan.carrier,
@@ -28,6 +28,7 @@ extension ICESession {
             host: plan.host,
             base: base
         )
+        relay.attempt = plan.attempt
         guard let handle = relays.insert(relay) else {
             if !isShared(plan.carrier) { want(.close(base)) }
             return count(.limitReached)
@@ -81,6 +82,7 @@ extension ICESession {
         for address in allocation.relayed { own.append((ownBase(), address)) }
         let known = relays.update(handle) { relay in
             relay.isPending = false
+            relay.attempt = 0
             relay.relayed = own
             return (
                 host: relay.host, base: relay.base, server: relay.client.configuration.server, carrier: relay.carrier,
@@ -90,6 +92,7 @@ extension ICESession {
         guard let known else { return }
         if let challenge = known.challenge { challenges[known.index] = challenge }
         planners[known.index].noteSuccess()
+        if known.carrier == .udp { endSlowerWays(known.index, known.server.family, at: now) }
         for (base, address) in own {
             bases.append(BaseEntry(id: base, kind: .relay(handle)))
             var candidate = LocalCandidate(.relayed, address)
@@ -136,7 +139,7 @@ extension ICESession {
             (
                 server: relay.server, carrier: relay.carrier, name: relay.name, host: relay.host, base: relay.base,
                 address: relay.client.configuration.server, wasUsed: !relay.relayed.isEmpty,
-                challenge: relay.client.challenge
+                attempt: relay.attempt, challenge: relay.client.challenge
             )
         }
         guard let state else { return }
@@ -151,22 +154,24 @@ extension ICESession {
         {
             query(state.address, state.name, state.host, state.base, at: now)
         }
-        let plan = planners[state.server].plan(after: failure, at: state.address, port: .any, now: now)
+        let advice = planners[state.server].plan(after: failure, at: state.address, port: .any, now: now)
         guard !host.isGone, isGathering || configuration.isContinual else { return }
-        switch plan {
+        switch advice {
         case .again where state.wasUsed:
-            again(state.server, state.carrier, state.name, state.address, state.host, at: now)
+            start(plan(state.server, state.carrier, state.name, state.address, state.host, at: now))
         case .otherServer(let other, let domain):
-            again(state.server, state.carrier, state.name, other, state.host, domain: domain, at: now)
+            start(plan(state.server, state.carrier, state.name, other, state.host, domain: domain, at: now))
         case .otherTransport:
-            // Streams need not wait for UDP any longer.
-            plans = plans.map { $0.server == state.server ? $0.due(at: now) : $0 }
-            timers.push(.plans, at: now)
+            hastenStreams(at: now) { $0.server == state.server }
+            if state.carrier != .udp {
+                let way = plan(state.server, state.carrier, state.name, state.address, state.host, at: now)
+                reconnect(way.after(state.attempt), at: now)
+            }
         case .again, .giveUp, .fromOtherAddress, .withoutPortRequest, .wait: break
         }
     }
 
-    private mutating func again(
+    private func plan(
         _ server: Int,
         _ carrier: Carrier,
         _ name: String,
@@ -174,9 +179,9 @@ extension ICESession {
         _ host: Int,
         domain: String? = nil,
         at now: Instant
-    ) {
+    ) -> RelayPlan {
         let tlsName = domain ?? configuration.turnServers[server].uris.first { $0.description == name }?.host.name
-        let plan = RelayPlan(
+        return RelayPlan(
             server: server,
             carrier: carrier,
             name: name,
@@ -185,8 +190,11 @@ extension ICESession {
             host: host,
             startAt: now
         )
+    }
+
+    private mutating func start(_ plan: RelayPlan) {
         plans.append(plan)
-        timers.push(.plans, at: now)
+        timers.push(.plans, at: plan.startAt)
     }
 
     private mutating func tellFailure(_ failure: TURNClientFailure, _ name: String, _ carrier: Carrier) {
@@ -247,16 +255,10 @@ extension ICESession {
 }
 
 extension RelayPlan {
-    /// The same plan, to be carried out now.
-    func due(at now: Instant) -> RelayPlan {
-        RelayPlan(
-            server: server,
-            carrier: carrier,
-            name: name,
-            tlsName: tlsName,
-            address: address,
-            host: host,
-            startAt: min(startAt, now)
-        )
+    /// The same way, after so many failures of it.
+    func after(_ failures: Int) -> RelayPlan {
+        var plan = self
+        plan.attempt = failures
+        return plan
     }
 }

@@ -115,7 +115,13 @@ public struct GatheringDeadlines: Hashable, Sendable {
     /// A name of our own.
     public var publication = TimeSpan.milliseconds(500)
     /// How much later than UDP streams to the same TURN server are tried, while UDP has given nothing.
-    public var streamDelay = TimeSpan.milliseconds(500)
+    ///
+    /// Longer than most round trips to a server; a server that has answered over UDP by then gets four times as long more.
+    public var streamDelay = TimeSpan.milliseconds(150)
+    /// How long after a failed connection to a TURN server the next is tried, if later candidates are still of use.
+    ///
+    /// Doubled with each failure, a quarter more or less by chance.
+    public var reconnectionDelay = TimeSpan.seconds(1)
     /// How long after the first reflexive candidate more are waited for before what is there is good enough.
     public var grace = TimeSpan.milliseconds(50)
     /// When what is there is good enough in any case.
@@ -137,6 +143,8 @@ public struct ICESessionLimits: Hashable, Sendable {
     public var stunServersPerAddress = 4
     /// Allocations at a time.
     public var relays = 12
+    /// Connections to a TURN server that are tried in a row before that way is given up.
+    public var connectionAttempts = 6
     /// Addresses of this host from which the same way to a TURN server is tried.
     public var addressesPerRelay = 2
     /// Addresses that are used of those to which a server's name leads.

@@ -89,7 +89,11 @@ struct Relay: ~Copyable {
     /// The host's socket, or the connection.
     let base: BaseID
     var hasStarted = false
+    /// How many connections of this way have failed in a row.
+    var attempt = 0
     var isPending = true
+    /// Whether the server has answered anything, so that this way to it is open.
+    var hasAnswered = false
     /// The session's bases of the relayed addresses.
     var relayed: [(base: BaseID, address: SocketAddress)] = []
     /// What of a stream does not make a message yet.
@@ -107,7 +111,11 @@ struct RelayPlan {
     let tlsName: String
     let address: SocketAddress
     let host: Int
-    let startAt: Instant
+    var startAt: Instant
+    /// How many connections of this way have failed in a row; gathering waits for none but the first.
+    var attempt = 0
+    /// Whether it was put off because UDP is on its way.
+    var isPutOff = false
 }
 
 /// A connection to the peer.

@@ -29,7 +29,7 @@ extension ICEAgent {
             return components[component].carrier == pairs[index].token(index)
         }
         return components[component].nominated == nil || components[component].nominated == index
-            || !pairs[index].flags.isDisjoint(with: [.backup, .nominating])
+            || !pairs[index].flags.isDisjoint(with: [.backup, .nominating, .probed])
             || components[component].carrier == pairs[index].token(index)
     }
 
@@ -76,7 +76,7 @@ extension ICEAgent {
             pairs[index].nextConsent = now + configuration.keepaliveInterval
             return
         }
-        if pairs[index].unanswered >= 3, !pairs[index].flags.contains(.suspect) { suspect(index, at: now) }
+        if pairs[index].unanswered >= 3 { suspect(index, at: now) }
         let isConsent = now >= pairs[index].consentDueAt
         if isConsent { pairs[index].consentDueAt = now + drawConsentInterval(index) }
         _ = errands.append(Errand(pair: token, kind: isConsent ? .consent : .probe))
@@ -90,25 +90,80 @@ extension ICEAgent {
         }
     }
 
-    /// The pair does not answer: data goes over another one if there is one that does.
+    /// The pair does not answer: data goes over another one if there is one that may, else a restart is advised.
+    ///
+    /// Consent lasts on, and data go on: the path may come back (ice 131). But nobody has to wait for its end to act.
     private mutating func suspect(_ index: Int, at now: Instant) {
-        pairs[index].flags.insert(.suspect)
         let component = Int(pairs[index].component) - 1
-        // The others are asked at once how they are.
-        for other in pairs.indices
-        where other != index && pairs[other].flags.contains(.valid) && pairs[other].state != .removed
-            && pairs[other].component == pairs[index].component
-        {
-            _ = errands.append(Errand(pair: pairs[other].token(other), kind: .probe))
+        let isNews = !pairs[index].flags.contains(.suspect)
+        let wasCarrier = components[component].carrier == pairs[index].token(index)
+        pairs[index].flags.insert(.suspect)
+        pairs[index].flags.remove(.probed)
+        if isNews {
+            updatePath(component, at: now)
+            if wasCarrier { seekOthers(component, besides: index, at: now) }
         }
-        updatePath(component, at: now)
-        if role == .controlling, allowsRenomination, components[component].nominated == index,
-            let carrier = pairIndex(components[component].carrier), carrier != index,
-            pairs[carrier].generation == pairs[index].generation
+        // Who still hears the peer may have lost no more than a few probes: that needs two rounds of them.
+        let isQuiet = now >= components[component].lastHeard + Self.quietSpan
+        if components[component].carrier == pairs[index].token(index), isQuiet || !isNews,
+            pairs[index].generation == generations[generations.count - 1].number
         {
-            nominate(carrier)
+            adviseRestart()
         }
         evaluate(at: now)
+    }
+
+    /// The path does not answer: all others are asked at once, and pairs that were let go are checked once more.
+    private mutating func seekOthers(_ component: Int, besides index: Int, at now: Instant) {
+        for other in pairs.indices
+        where other != index && Int(pairs[other].component) == component + 1
+            && !pairs[other].flags.contains(.suspect)
+        {
+            probe(other, at: now)
+        }
+        let generation = generations[generations.count - 1].number
+        guard components[component].carrier == pairs[index].token(index), pairs[index].generation == generation else {
+            return
+        }
+        for remote in remotes.indices
+        where Int(remotes[remote].component) == component + 1 && remotes[remote].generation == generation {
+            formPairs(remote: remote, at: now)
+        }
+        hasWaiting = true
+    }
+
+    /// Asks a valid pair how it is, with more questions to follow if the answer does not come.
+    private mutating func probe(_ index: Int, at now: Instant) {
+        guard canProbe, pairs[index].flags.contains(.valid), pairs[index].state != .removed,
+            pairs[index].unanswered == 0
+        else { return }
+        pairs[index].flags.insert(.probed)
+        consentDue(index, at: now)
+        reschedule(index)
+    }
+
+    // MARK: Silence
+
+    /// How long data may stay away before the path is asked whether it is still there.
+    static var quietSpan: TimeSpan { .milliseconds(500) }
+
+    /// Whether this agent asks for consent, and so may ask before it is time.
+    var canProbe: Bool { configuration.asksConsent && canCheck }
+
+    /// Data have come and come no more: that is worth one question, while the next consent check may be 6 s away.
+    ///
+    /// The timer runs only while data come, and is set once for all data of its span.
+    mutating func listen(at now: Instant) {
+        quietAt = .distantFuture
+        for component in components.indices where components[component].isListening {
+            let due = components[component].lastHeard + Self.quietSpan
+            guard now >= due else {
+                quietAt = min(quietAt, due)
+                continue
+            }
+            components[component].isListening = false
+            if let carrier = pairIndex(components[component].carrier) { probe(carrier, at: now) }
+        }
     }
 
     /// No authenticated answer for 30 s: nothing is sent over the pair any more (ice 131, 133).

@@ -189,6 +189,8 @@ extension ICEAgent {
             selected != index, pairs[index].flags.contains(.valid), !isNominating(component),
             pairs[index].generation == generations[generations.count - 1].number
         else { return }
+        // The selected pair does not answer, this one does.
+        if pairs[selected].flags.contains(.suspect) { return nominate(index) }
         let (old, new) = (UInt64(pairs[selected].roundTrip), UInt64(pairs[index].roundTrip))
         guard old > 0, new > 0 else { return }
         if isRelayed(selected), !isRelayed(index) { return nominate(index) }

@@ -29,7 +29,7 @@ extension ICEAgent {
     ) -> ICEDisposition {
         guard state != .closed else { return .refused(.closed) }
         // RFC 7983 §7: the first byte of STUN is 0 to 3.
-        guard !bytes.isEmpty, bytes[0] < 4 else { return takeData(on: base, from: source) }
+        guard !bytes.isEmpty, bytes[0] < 4 else { return takeData(on: base, from: source, at: now) }
         let view: STUNMessageView
         do throws(STUNError) { view = try STUNMessageView(bytes) } catch { return .refused(.malformed) }
         guard view.method == .binding else { return .refused(.unexpectedMethod) }
@@ -41,11 +41,15 @@ extension ICEAgent {
     }
 
     /// Data counts as the peer's if the peer has proven to own the address (ice 84).
-    private mutating func takeData(on base: BaseID, from source: SocketAddress) -> ICEDisposition {
+    private mutating func takeData(on base: BaseID, from source: SocketAddress, at now: Instant) -> ICEDisposition {
         guard let index = findPair(base, source), !pairs[index].flags.isDisjoint(with: [.valid, .heardRequest]) else {
             return .refused(.unvalidatedData)
         }
         statistics.dataReceived &+= 1
+        let component = Int(pairs[index].component) - 1
+        components[component].lastHeard = now
+        components[component].isListening = true
+        if quietAt == .distantFuture, canProbe { quietAt = now + Self.quietSpan }
         return .data(component: pairs[index].component)
     }
 

@@ -97,6 +97,7 @@ extension ICEAgent {
         isLocalGatheringDone = false
         hasRemoteEnd = false
         hasStarted = false
+        isEstablished = false
         hasAdvisedRestart = false
         burstCount = 0
         patienceEnds = .distantFuture
@@ -164,7 +165,14 @@ extension ICEAgent {
         let generation = generations[generations.count - 1].number
         if isConnected {
             wasConnected = true
-            hasAdvisedRestart = false
+            // The path of the generation before is on loan: its end was answered by the restart that is under way.
+            let isOwn = components.allSatisfy { component in
+                pairIndex(component.carrier).map { pairs[$0].generation == generation } ?? false
+            }
+            if isOwn {
+                isEstablished = true
+                if !isSuspect { hasAdvisedRestart = false }
+            }
             let isDone =
                 isLocalGatheringDone && hasRemoteEnd && components.allSatisfy { $0.nominated != nil }
                 && unfinishedCount == 0
@@ -174,18 +182,17 @@ extension ICEAgent {
         let isPatient = patienceEnds != .distantFuture
         let hasRemote = remotes.contains { !$0.isRemoved && $0.generation == generation }
         let isNew = generations[generations.count - 1].remote == nil
+        // What is still being checked may succeed, but it was not good enough so far: a restart need not wait for it.
+        if isEstablished { adviseRestart() }
         if unfinishedCount > 0 || isNew || canGrow || isPatient {
-            if wasConnected, unfinishedCount == 0 {
-                adviseRestart()
-                return change(to: .disconnected)
-            }
-            return change(to: hasRemote ? .checking : .new)
+            if isEstablished, unfinishedCount == 0 { return change(to: .disconnected) }
+            return change(to: hasRemote || wasConnected ? .checking : .new)
         }
         if wasConnected { adviseRestart() }
         change(to: .failed)
     }
 
-    private mutating func adviseRestart() {
+    mutating func adviseRestart() {
         guard !hasAdvisedRestart else { return }
         hasAdvisedRestart = true
         emit(.restartAdvised)

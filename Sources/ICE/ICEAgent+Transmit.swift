@@ -21,6 +21,7 @@ extension ICEAgent {
             reviewAt = .distantFuture
             review(at: now)
         }
+        if now >= quietAt { listen(at: now) }
         if now >= freeAt {
             freeAt = .distantFuture
             freeUnselected(at: now)

@@ -68,12 +68,16 @@ public struct ICEAgent: ~Copyable {
     var patienceEnds = Instant.distantFuture
     /// When nomination is to be thought over again.
     var reviewAt = Instant.distantFuture
+    /// When it is looked at whether data of the peer still come; `distantFuture` while none are expected.
+    var quietAt = Instant.distantFuture
     /// When what was not selected is freed.
     var freeAt = Instant.distantFuture
     /// Microseconds that the path to the peer took last; 0 if nothing is known.
     var roundTrip: UInt32 = 0
     var hasChangedTiebreaker = false
     var wasConnected = false
+    /// Whether there was a path of the current generation.
+    var isEstablished = false
     var hasAdvisedRestart = false
     /// Unauthenticated requests that were answered in this second.
     var refusals: (second: UInt64, count: UInt8) = (0, 0)
@@ -134,7 +138,7 @@ public struct ICEAgent: ~Copyable {
 
     /// When `handleTimeout` must be called and `pollTransmit` drained, or `nil` if nothing waits for time to pass.
     public var nextTimeout: Instant? {
-        var earliest = min(min(patienceEnds, reviewAt), freeAt)
+        var earliest = min(min(patienceEnds, reviewAt), min(freeAt, quietAt))
         if let deadline = deadlines.earliest { earliest = min(earliest, deadline) }
         if hasWaiting, canCheck { earliest = min(earliest, checkSlot) }
         if !triggered.isEmpty, canCheck { earliest = min(earliest, urgentSlot) }

@@ -85,6 +85,8 @@ struct PairFlags: OptionSet {
     static let hasConnection = PairFlags(rawValue: 1 << 11)
     /// Its running request was made under a role or tiebreaker that is over.
     static let stale = PairFlags(rawValue: 1 << 12)
+    /// It is asked how it is although nobody keeps it up, because the path in use does not answer.
+    static let probed = PairFlags(rawValue: 1 << 13)
 }
 
 /// A candidate pair: one per base and remote address, since reflexive candidates check as their base (ice 32).
@@ -235,4 +237,8 @@ struct ComponentState {
     var nominationValue: UInt32 = 0
     var firstValid: Instant?
     var wasSelected = false
+    /// When data of the peer came last.
+    var lastHeard = Instant.zero
+    /// Whether data came since it was last asked why none come.
+    var isListening = false
 }

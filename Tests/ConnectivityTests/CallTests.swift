@@ -47,7 +47,7 @@ import Testing
         }
     }
 
-    @Test func `no UDP at all: the relay is reached by TLS, and UDP that gives nothing delays it by half a second`()
+    @Test func `no UDP at all: the relay is reached by TLS, and UDP that gives nothing delays it little`()
         throws
     {
         var gateway = GatewayConfiguration(nat: .portRestricted)

@@ -201,6 +201,93 @@ import Testing
         #expect(!call.first.effects.contains { if case .connect = $0 { true } else { false } })
     }
 
+    private func isRelayed(_ event: SessionEvent) -> Bool {
+        if case .candidate(let candidate) = event { candidate.type == .relayed } else { false }
+    }
+
+    private func connections(_ call: Call) -> Int {
+        call.first.effects.count { if case .connect = $0 { true } else { false } }
+    }
+
+    @Test
+    func `where UDP is blocked the relay is there 150 ms and the handshakes' round trips after the start (ice 143)`()
+        throws
+    {
+        var gateway = GatewayConfiguration(nat: .portRestricted)
+        gateway.firewall = .only(ports: [443], requiresTLS: true)
+        let call = try alone(
+            .init(first: gateway, turn: ["turn:turn.example", "turns:turn.example:443?transport=tcp"])
+        )
+        call.network.run(for: .seconds(5))
+        // A name, the wait, then TCP, TLS and two requests of 40 ms each.
+        let expected: UInt64 = 20 + 150 + 4 * 40 + 10
+        let relayed = try #require(milliseconds(call, isRelayed))
+        #expect(relayed <= expected)
+    }
+
+    @Test func `what the system says of UDP starts the streams at once`() throws {
+        let call = try alone(.init(turn: ["turn:turn.example", "turns:turn.example"], stun: [])) {
+            $0.turn.fault = .dead
+        }
+        call.network.run(for: .milliseconds(60))
+        #expect(connections(call) == 0)
+        let sent = try #require(call.first.sent.first { $0.1.destination.port == 3478 }).1
+        call.first.act { $0.sendFailed(on: sent.base, to: sent.destination, .unreachable, at: $1) }
+        #expect(connections(call) == 1)
+    }
+
+    @Test func `a server that answers over UDP and is far away is not reached by a stream too`() throws {
+        let call = try alone(.init(turn: ["turn:turn.example", "turns:turn.example"]))
+        call.network.setLink(of: call.hosts[0]) { $0.delay = .milliseconds(30) }
+        call.network.run(for: .seconds(5))
+        #expect(call.types(call.first).contains(.relayed))
+        #expect(connections(call) == 0)
+    }
+
+    @Test func `a stream that is overtaken by UDP is ended, and its allocation deleted`() throws {
+        let call = try alone(.init(turn: ["turn:turn.example", "turn:turn.example?transport=tcp"]))
+        call.network.setLink(of: call.hosts[0]) { $0.delay = .milliseconds(100) }
+        call.network.run(for: .seconds(5))
+        #expect(connections(call) == 1)
+        #expect(call.turn.statistics?.allocations == 1)
+    }
+
+    @Test func `a connection to a TURN server that is not there in time is tried again, and gathering does not wait`()
+        throws
+    {
+        var ignored = 0
+        let call = try alone(.init(turn: ["turns:turn.example"])) { call in
+            call.first.ignores = { effect in
+                guard case .connect = effect, ignored < 2 else { return false }
+                ignored += 1
+                return true
+            }
+        }
+        call.network.run(for: .seconds(30))
+        #expect(connections(call) == 3)
+        #expect(milliseconds(call, isDone) ?? .max <= 5200)
+        // Five seconds twice, one and two seconds between them, a quarter more or less.
+        let relayed = try #require(milliseconds(call, isRelayed))
+        #expect((12_000...14_100).contains(relayed))
+        #expect(failures(call) == [.unreachable(.timedOut)], "told once")
+    }
+
+    @Test func `a connection that is refused again and again is given up`() throws {
+        let call = try alone(.init(turn: ["turn:turn.example:4000?transport=tcp"]))
+        call.network.run(for: .seconds(600))
+        #expect(connections(call) == 6)
+    }
+
+    @Test func `the allocation of a server that answers too late is deleted`() throws {
+        let call = try alone(.init(turn: ["turn:turn.example"])) { $0.turn.fault = .slow(.milliseconds(3500)) }
+        call.network.run(for: .milliseconds(6500))
+        #expect(failures(call).contains(.silent))
+        #expect(call.turn.statistics?.allocations == 1)
+        call.network.run(for: .seconds(20))
+        #expect(call.turn.statistics?.allocations == 0)
+        #expect(!call.types(call.first).contains(.relayed))
+    }
+
     @Test func `a session that is not continual signals the end, and nothing behind it (ice 95, 103)`() throws {
         let call = try alone(.init { $0.isContinual = false })
         call.network.run(for: .seconds(5))

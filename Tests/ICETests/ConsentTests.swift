@@ -110,6 +110,70 @@ import Testing
         #expect(net.first.state == .completed)
     }
 
+    @Test
+    func
+        `Data that stay away are a reason to ask at once, and a restart is advised long before consent ends (ice 131)`()
+    {
+        var lone = connected()
+        let asked = lone.run(for: .milliseconds(1500)).filter(\.isRequest)
+        #expect(asked.isEmpty)
+        let begun = lone.now
+        for _ in 0..<20 {
+            lone.receive([200])
+            #expect(lone.run(for: .milliseconds(50)).filter(\.isRequest).isEmpty)
+        }
+        _ = lone.events()
+        // Half a second of silence, then four questions in less than a second.
+        let questions = lone.run(for: .milliseconds(1500)).filter(\.isRequest)
+        #expect((3...5).contains(questions.count))
+        #expect(lone.agent.state == .disconnected)
+        #expect(lone.events().contains(.restartAdvised))
+        #expect(lone.agent.path() != nil, "the path stays until consent ends")
+        #expect(lone.now - begun < .seconds(3))
+        // Once, not at each consent check.
+        _ = lone.run(for: .seconds(20))
+        #expect(!lone.events().contains(.restartAdvised))
+    }
+
+    @Test func `Silence that has its answer changes nothing, and is asked about once`() {
+        var lone = connected()
+        lone.receive([200])
+        var count = 0
+        let end = lone.now + .seconds(3)
+        while let next = lone.agent.nextTimeout, next <= end {
+            lone.now = max(lone.now, next)
+            lone.agent.handleTimeout(at: lone.now)
+            for sent in lone.drain() where sent.isRequest {
+                count += 1
+                lone.answer(sent)
+            }
+        }
+        #expect(count == 1)
+        #expect(!lone.events().contains(.restartAdvised))
+    }
+
+    @Test func `A restart is not advised once more while it is under way (ice 167)`() {
+        var lone = connected()
+        _ = lone.run(for: .seconds(40))
+        #expect(lone.events().contains(.restartAdvised))
+        _ = lone.agent.restart(at: lone.now)
+        #expect(lone.agent.state == .checking)
+        _ = lone.run(for: .seconds(10))
+        #expect(!lone.events().contains(.restartAdvised))
+    }
+
+    @Test func `A clock that jumps ends consent, and a restart is advised in the same call (ice 131)`() {
+        var lone = connected()
+        // A check is still under way.
+        lone.add("2.2.2.2", at("10.0.0.3:2000"), priority: 2_130_706_430)
+        _ = lone.drain()
+        _ = lone.events()
+        lone.now = lone.now + .seconds(3600)
+        lone.agent.handleTimeout(at: lone.now)
+        #expect(lone.agent.path() == nil)
+        #expect(lone.events().contains(.restartAdvised))
+    }
+
     @Test func `An authenticated close ends sending at once (ice 135)`() {
         var lone = connected()
         lone.agent.revokeConsent(component: 1, at: lone.now)
