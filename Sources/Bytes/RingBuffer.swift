@@ -14,6 +14,9 @@ public struct RingBuffer<Element>: ~Copyable {
     /// Whether nothing waits.
     public var isEmpty: Bool { count == 0 }
 
+    /// The oldest element, left where it is.
+    public var first: Element? { count > 0 ? storage[head] : nil }
+
     /// Adds an element at the end; returns `false`, and adds nothing, if the queue is full.
     public mutating func append(_ element: Element) -> Bool {
         guard count < limit else { return false }

@@ -38,16 +38,33 @@ public struct CallMatrix: Sendable {
     /// How many events all runs took together.
     public var eventCount: UInt64 { rows.reduce(0) { $0 + $1.results.reduce(0) { $0 + $1.eventCount } } }
 
+    /// A table in Markdown: from the answerer's start until both sides have a direct path, over the floor; - if relayed.
+    ///
+    /// Each cell is the time of a call with the default delays in milliseconds, a stroke, and what `PathFloor` says. Only
+    /// for hosts behind one NAT at most.
+    public var floorText: String {
+        table { row, column in
+            let floor = PathFloor(kinds[row].gateway?.nat, kinds[column].gateway?.nat)
+            guard let measured = rows[row].results[column].bothDirect, let least = floor.bothPaths else { return "-" }
+            return "\(measured.milliseconds)/\(least.milliseconds)"
+        }
+    }
+
     /// A table in Markdown: D direct, R relayed, - not connected, each with the milliseconds until both sides had a path.
     public var text: String {
+        table { row, column in
+            let result = rows[row].results[column]
+            guard result.isConnected, let both = result.bothPaths else { return "-" }
+            return "\(result.isDirect ? "D" : "R") \(both.milliseconds)"
+        }
+    }
+
+    private func table(_ cell: (Int, Int) -> String) -> String {
         var text = "| from \\ to | " + kinds.map(\.name).joined(separator: " | ") + " |\n"
         text += "|---|" + String(repeating: "---|", count: kinds.count) + "\n"
-        for row in rows {
-            let cells = row.results.map { result -> String in
-                guard result.isConnected, let both = result.bothPaths else { return "-" }
-                return "\(result.isDirect ? "D" : "R") \(both.milliseconds)"
-            }
-            text += "| \(row.name) | " + cells.joined(separator: " | ") + " |\n"
+        for (row, entry) in rows.enumerated() {
+            let cells = kinds.indices.map { cell(row, $0) }
+            text += "| \(entry.name) | " + cells.joined(separator: " | ") + " |\n"
         }
         return text
     }

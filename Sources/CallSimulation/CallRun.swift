@@ -122,6 +122,10 @@ public struct CallRun: Sendable {
         public var firstPath: TimeSpan?
         /// From the later start to paths on both sides.
         public var bothPaths: TimeSpan?
+        /// From the later start to the first path of either side that no TURN server relays.
+        public var firstDirect: TimeSpan?
+        /// From the later start to such paths on both sides.
+        public var bothDirect: TimeSpan?
         /// How many events the run took.
         public var eventCount: UInt64
         /// How many packets were sent.
@@ -271,15 +275,18 @@ public final class CallWorld {
     /// How it went so far.
     public var result: CallRun.Result {
         let start = max(offerer.started ?? .zero, answerer.started ?? .distantFuture)
-        let (first, second) = (offerer.firstPath, answerer.firstPath)
-        let earlier = [first, second].compactMap(\.self).min()
-        var both: TimeSpan?
-        if let first, let second { both = max(first, second) - start }
+        func first(_ times: Instant?...) -> TimeSpan? { times.compactMap(\.self).min().map { $0 - start } }
+        func both(_ one: Instant?, _ other: Instant?) -> TimeSpan? {
+            guard let one, let other else { return nil }
+            return max(one, other) - start
+        }
         return CallRun.Result(
             isConnected: offerer.path != nil && answerer.path != nil,
             isDirect: offerer.isDirect && answerer.isDirect,
-            firstPath: earlier.map { $0 - start },
-            bothPaths: both,
+            firstPath: first(offerer.firstPath, answerer.firstPath),
+            bothPaths: both(offerer.firstPath, answerer.firstPath),
+            firstDirect: first(offerer.firstDirectPath, answerer.firstDirectPath),
+            bothDirect: both(offerer.firstDirectPath, answerer.firstDirectPath),
             eventCount: network.eventCount,
             packetCount: network.packetCount
         )

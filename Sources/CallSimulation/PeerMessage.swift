@@ -6,8 +6,8 @@ public struct PeerMessage: Sendable, Hashable {
     public var description: ICEDescription?
     /// The sender's candidates.
     public var candidates: [Candidate] = []
-    /// Whether no more candidates will come.
-    public var isEnd = false
+    /// The fragment of the generation of which no more candidates will come.
+    public var endOf: String?
     /// Whether the receiver is asked to restart.
     public var wantsRestart = false
 
@@ -18,7 +18,7 @@ public struct PeerMessage: Sendable, Hashable {
     public var bytes: [UInt8] {
         var lines = description?.attributeLines ?? []
         lines += candidates.map(\.text)
-        if isEnd { lines.append("end-of-candidates") }
+        if let endOf { lines.append("end-of-candidates " + endOf) }
         if wantsRestart { lines.append("restart") }
         return Array(lines.joined(separator: "\n").utf8)
     }
@@ -28,7 +28,7 @@ public struct PeerMessage: Sendable, Hashable {
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
         description = try? ICEDescription(session: lines)
         candidates = lines.compactMap { $0.hasPrefix("candidate:") ? try? Candidate(text: $0) : nil }
-        isEnd = lines.contains("end-of-candidates")
+        endOf = lines.first { $0.hasPrefix("end-of-candidates ") }.map { String($0.dropFirst(18)) }
         wantsRestart = lines.contains("restart")
     }
 }

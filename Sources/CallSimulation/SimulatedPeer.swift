@@ -211,7 +211,7 @@ public final class SimulatedPeer: SimulatedProgram {
             if isNew, !options.isOfferer, mayAnswer { sendDescription(host) }
         }
         for candidate in message.candidates { session?.addRemoteCandidate(candidate, at: host.now) }
-        if message.isEnd { session?.endOfRemoteCandidates(at: host.now) }
+        if let fragment = message.endOf { session?.endOfRemoteCandidates(usernameFragment: fragment, at: host.now) }
         let waiting = early
         early = []
         for message in waiting { take(message, host) }
@@ -256,9 +256,12 @@ public final class SimulatedPeer: SimulatedProgram {
         host.note(Self.text(event))
         switch event {
         case .candidate(let candidate): signal(host) { $0.candidates.append(candidate) }
-        case .goodEnough: sendIfWaiting(host)
+        case .goodEnough:
+            // An offer of half trickle is whole, the end of its candidates included (RFC 8838 §16).
+            if options.exchange != .half { sendIfWaiting(host) }
         case .gatheringDone(let signalEnd):
-            if signalEnd { signal(host) { $0.isEnd = true } }
+            let fragment = session?.localDescription.credentials.usernameFragment
+            if signalEnd { signal(host) { $0.endOf = fragment } }
             sendIfWaiting(host)
         case .pathChanged(_, let path):
             self.path = path

@@ -229,6 +229,9 @@ extension ICESession {
             offer.signalled = agent.addLocalCandidate(offer.found, base: offer.base, at: now) ?? offer.signalled
             offer.signalled.usernameFragment = fragment
             offers.append(offer)
+        }
+        // What is known together is signalled by priority (ice 106).
+        for offer in offers.sorted(by: { $0.signalled.priority > $1.signalled.priority }) {
             tell(.candidate(offer.signalled))
         }
         // What servers saw may have changed since nothing was asked any more.
@@ -265,7 +268,7 @@ extension ICESession {
 
     private mutating func mapPort(_ place: Int, _ base: BaseID, _ local: SocketAddress, at now: Instant) {
         let selected = hosts[place].selected
-        guard configuration.usesPortMapping, configuration.policy != .relay, !selected.isVPN,
+        guard configuration.usesPortMapping, !configuration.ice.isLite, configuration.policy != .relay, !selected.isVPN,
             !selected.address.ip.isLinkLocal
         else { return }
         lastEffect &+= 1

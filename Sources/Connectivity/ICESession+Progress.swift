@@ -145,7 +145,7 @@ extension ICESession {
             if case .resolvePeer = effect.purpose { return true }
             return false
         }
-        if hasRemoteEnd, !isResolving { agent.endOfRemoteCandidates(at: now) }
+        if hasRemoteEnd, !isResolving { agent.endOfRemoteCandidates(usernameFragment: remoteEndFragment, at: now) }
     }
 
     // MARK: Effects that fail
@@ -178,7 +178,7 @@ extension ICESession {
     mutating func fire(_ timer: SessionTimer, at now: Instant) {
         switch timer {
         case .effect(let id): effectLate(id, at: now)
-        case .query(let handle): _ = queries.update(handle) { $0.isPending = false }
+        case .query(let handle): queryLate(handle)
         case .refresh(let handle): refreshBinding(handle, at: now)
         case .relay(let handle): relayLate(handle, at: now)
         case .plans: break

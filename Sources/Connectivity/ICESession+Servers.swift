@@ -140,6 +140,8 @@ extension ICESession {
     /// Asks all servers whose addresses are known and that were not asked from this address yet.
     mutating func askServers(from place: Int, at now: Instant) {
         guard isGathering || configuration.isContinual, let base = hosts[place].base else { return }
+        // A lite agent has host candidates alone (ice 24).
+        guard !configuration.ice.isLite else { return }
         var count = 0
         if configuration.policy != .relay {
             for index in configuration.stunServers.indices {
@@ -345,6 +347,7 @@ extension ICESession {
         _ = queries.update(handle) { query in
             query.hasStarted = true
             query.refreshAt = .distantFuture
+            query.askedAt = now
             _ = query.client.query(at: now)
         }
         mark(query: handle)
@@ -367,13 +370,21 @@ extension ICESession {
                 query.mapped = answer.mapped.unmapped
                 query.isPending = false
                 query.refreshAt = refresh
+                query.askedAt = nil
             }
-            return (host: query.host, base: query.base, server: query.client.server, old: query.mapped)
+            return (
+                host: query.host, base: query.base, server: query.client.server, old: query.mapped,
+                askedAt: query.askedAt
+            )
         }
         guard let known else { return }
         timers.push(.refresh(handle), at: refresh)
         let mapped = answer.mapped.unmapped
         agent.note(.serverAnswered(server: known.server, base: known.base, mapped: mapped))
+        // Later than that it may be the answer to a repetition.
+        if let askedAt = known.askedAt, now < askedAt + .milliseconds(500) {
+            agent.noteServerRoundTrip(now - askedAt, at: now)
+        }
         guard known.old != mapped else { return }
         // The NAT has forgotten us and gives another port: the old candidate leads nowhere.
         if known.old != nil { withdraw(.query(handle), at: now) }
@@ -384,19 +395,31 @@ extension ICESession {
     private mutating func queryFailed(_ handle: SlotHandle, _ failure: STUNClient.Failure, at now: Instant) {
         let state = queries.update(handle) { query in
             defer { query.isPending = false }
-            return (name: query.name, wasGood: query.mapped != nil)
+            return (name: query.name, wasGood: query.mapped != nil, isNews: query.isPending)
         }
         guard let state, !state.wasGood else { return }
         switch failure {
         case .refused(let code):
             agent.note(.serverRefused(server: state.name, transport: .udp, code: code))
             tell(.serverFailed(server: state.name, .udp, .refused(code: code.rawValue)))
-        case .transaction(.timedOut):
-            agent.note(.serverSilent(server: state.name, transport: .udp))
-            tell(.serverFailed(server: state.name, .udp, .silent))
+        case .transaction(.timedOut): if state.isNews { tellSilence(state.name) }
         case .transaction: tell(.serverFailed(server: state.name, .udp, .unusableAnswer))
         }
         dropQuery(handle, at: now)
+    }
+
+    /// Gathering waits no longer for a server, whose answer would still be welcome.
+    mutating func queryLate(_ handle: SlotHandle) {
+        let name = queries.update(handle) { query -> String? in
+            defer { query.isPending = false }
+            return query.isPending ? query.name : nil
+        }
+        if let name = name ?? nil { tellSilence(name) }
+    }
+
+    private mutating func tellSilence(_ server: String) {
+        agent.note(.serverSilent(server: server, transport: .udp))
+        tell(.serverFailed(server: server, .udp, .silent))
     }
 
     mutating func dropQuery(_ handle: SlotHandle, at now: Instant) {

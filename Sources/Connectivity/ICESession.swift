@@ -56,6 +56,8 @@ public struct ICESession: ~Copyable {
 
     /// Whether the peer has said that it has no more candidates of this generation.
     var hasRemoteEnd = false
+    /// The generation that this end belongs to; `nil`: the present one.
+    var remoteEndFragment: String?
     var isGathering = false
     var hasGathered = false
     var isGoodEnough = false
@@ -112,6 +114,10 @@ public struct ICESession: ~Copyable {
     public var localDescription: ICEDescription { agent.localDescription }
     /// The agent's state.
     public var state: ICEConnectionState { agent.state }
+    /// How far gathering is.
+    public var gatheringState: ICEGatheringState { isGathering ? .gathering : hasGathered ? .complete : .new }
+    /// Whether the peer takes candidates one by one (`canTrickleIceCandidates`); `nil` before its description has come.
+    public var canTrickle: Bool? { agent.remoteCanTrickle }
     /// Who nominates.
     public var role: ICERole { agent.role }
     /// Where data of a component goes now.
@@ -142,7 +148,8 @@ public struct ICESession: ~Copyable {
     ) -> RemoteDescriptionDisposition {
         let disposition = agent.setRemoteDescription(description, at: now)
         if disposition == .restarted {
-            hasRemoteEnd = false
+            // An end may come before the description that it belongs to.
+            hasRemoteEnd = hasRemoteEnd && remoteEndFragment == description.usernameFragment
             offerAgain(at: now)
         }
         advance(at: now)
@@ -167,11 +174,12 @@ public struct ICESession: ~Copyable {
         advance(at: now)
     }
 
-    /// Notes that the peer will signal no more candidates of this generation.
+    /// Notes that the peer will signal no more candidates of the generation with this fragment; `nil`: of the present one.
     ///
     /// The agent is told when the names among those that came before are resolved.
-    public mutating func endOfRemoteCandidates(at now: Instant) {
+    public mutating func endOfRemoteCandidates(usernameFragment: String? = nil, at now: Instant) {
         hasRemoteEnd = true
+        remoteEndFragment = usernameFragment
         tellRemoteEnd(at: now)
         advance(at: now)
     }

@@ -76,6 +76,8 @@ struct Query: ~Copyable {
     /// Whether gathering waits for it.
     var isPending = true
     var mapped: SocketAddress?
+    /// When it was asked, until it has answered.
+    var askedAt: Instant?
     var refreshAt = Instant.distantFuture
 }
 

@@ -1,3 +1,5 @@
+import NetTypes
+
 /// The formulas of RFC 8445 §5.1.2.1, §6.1.2.3 and RFC 6544 §4.2.
 public enum CandidatePriority {
     /// 2^24 × type + 2^8 × local + (256 − component), never 0 (ice 18, 19).
@@ -24,6 +26,17 @@ public enum CandidatePriority {
         case (.peerReflexive, .tcp): 85
         case (.serverReflexive, .tcp): 80
         case (.relayed, _): 0
+        }
+    }
+
+    /// The precedence of an address by RFC 6724 §2.1, for lite agents (RFC 8445 §5.2; ice 24).
+    static func precedence(of ip: IPAddress) -> UInt16 {
+        if ip.family == .ipv4 { return 35 }
+        switch ip.high {
+        case let high where high &>> 48 == 0x2002: return 30
+        case let high where high &>> 32 == 0x2001_0000: return 5
+        case let high where high &>> 57 == 0x7E: return 3
+        default: return 40
         }
     }
 

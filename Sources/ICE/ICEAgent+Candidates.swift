@@ -18,6 +18,14 @@ extension ICEAgent {
                 return nil
             }
         }
+        // A lite agent has host candidates alone, one for each address and transport (ice 24).
+        if configuration.isLite {
+            let isThere = locals.contains { entry in
+                !entry.isRemoved && entry.address.ip == address.ip && entry.component == found.component
+                    && entry.transport == found.transport
+            }
+            guard found.type == .host, !isThere else { return nil }
+        }
         // A relay that gives the host's own address is no relay (ice 13).
         if found.type == .relayed, locals.contains(where: { $0.type == .host && $0.address == address }) {
             return nil
@@ -84,9 +92,17 @@ extension ICEAgent {
         return insertRemote(candidate, address, at: now)
     }
 
-    /// Notes that the peer will not signal more candidates of this generation.
-    public mutating func endOfRemoteCandidates(at now: Instant) {
-        journal?.input(.endOfRemoteCandidates, at: now)
+    /// Notes that the peer will not signal more candidates of a generation (ice 102).
+    ///
+    /// Without a fragment the present generation is meant. An end that comes before its description waits for it; that of
+    /// a generation that is over changes nothing.
+    public mutating func endOfRemoteCandidates(usernameFragment: String? = nil, at now: Instant) {
+        journal?.input(.endOfRemoteCandidates(usernameFragment), at: now)
+        let current = generations[generations.count - 1].remote?.usernameFragment
+        guard usernameFragment == nil || usernameFragment == current else {
+            earlyEnd = usernameFragment
+            return
+        }
         guard !hasRemoteEnd else { return }
         hasRemoteEnd = true
         evaluate(at: now)

@@ -1,5 +1,5 @@
 import Bytes
-import NetTypes
+public import NetTypes
 import STUN
 
 /// The life of one check: its transaction, its timer, its failure (RFC 8445 §7.2, §14.3).
@@ -57,9 +57,9 @@ extension ICEAgent {
 
     /// When the running request is to be sent again, or a fresh one instead.
     ///
-    /// Departure: RFC 8489 §6.2.1 only repeats a request, after 500 ms at least. Once the path's round-trip time is known,
-    /// a lost check is followed by a new one, a transaction of its own, after 2.5 and 5 of them; the old one's answer
-    /// still counts. Requests are repeated as the text says.
+    /// Departure: RFC 8489 §6.2.1 only repeats a request, after 500 ms at least. Once a round-trip time is known, of the
+    /// path or of a server, a lost check is followed by a new one, a transaction of its own, after 2.5 and 5 of them; the
+    /// old one's answer still counts. Requests are repeated as the text says.
     mutating func planRetransmission(_ index: Int, at now: Instant) {
         let policy = configuration.retransmission
         let pair = pairs[index]
@@ -72,14 +72,31 @@ extension ICEAgent {
                 attempts >= policy.requestCount
                 ? timeout * policy.lastWaitFactor : timeout * (1 &<< UInt64(min(max(attempts, 1) - 1, 16)))
             pairs[index].retransmitAt = now + wait
-            let sample = pair.roundTrip != 0 ? pair.roundTrip : roundTrip
-            if attempts == 1, pair.freshChecks < 2, sample != 0 {
-                let span = max(UInt64(sample) * 5 / 2, 20_000) * (pair.freshChecks == 0 ? 1 : 2)
+            if attempts == 1, pair.freshChecks < 2, let expected = expectedWait(index) {
+                let span = expected * (pair.freshChecks == 0 ? 1 : 2)
                 pairs[index].retransmitAt = min(pairs[index].retransmitAt, now + .microseconds(span))
             }
         }
         pairs[index].lastSent = now
         reschedule(index)
+    }
+
+    /// After how many microseconds an answer that has not come is likely lost; `nil` if nothing is known of the distance.
+    ///
+    /// A server's distance stands for the peer's until the peer has answered anything.
+    private func expectedWait(_ index: Int) -> UInt64? {
+        let sample = pairs[index].roundTrip != 0 ? pairs[index].roundTrip : roundTrip
+        if sample != 0 { return max(UInt64(sample) * 5 / 2, 20_000) }
+        return serverRoundTrip == 0 ? nil : max(UInt64(serverRoundTrip) * 5 / 2, 50_000)
+    }
+
+    /// Takes the time that a server's answer took, from whose distance the peer's is guessed until it is known.
+    public mutating func noteServerRoundTrip(_ span: TimeSpan, at now: Instant) {
+        journal?.input(.noteServerRoundTrip(span), at: now)
+        let micros = UInt32(min(max(span.nanoseconds / 1000, 1), 60_000_000))
+        let isFirst = serverRoundTrip == 0
+        serverRoundTrip = isFirst ? micros : min(serverRoundTrip, micros)
+        if isFirst, roundTrip == 0 { hastenChecks(at: now) }
     }
 
     /// What is to be done when the running request's timer has fired.
@@ -112,8 +129,8 @@ extension ICEAgent {
         where pairs[index].state == .inProgress && pairs[index].transaction != 0 && pairs[index].attempts == 1
             && !pairs[index].isStream && pairs[index].freshChecks == 0
         {
-            let span = max(UInt64(roundTrip) * 5 / 2, 20_000)
-            let due = max(pairs[index].lastSent + .microseconds(span), now)
+            guard let expected = expectedWait(index) else { continue }
+            let due = max(pairs[index].lastSent + .microseconds(expected), now)
             guard due < pairs[index].retransmitAt, pairs[index].retransmitAt != .distantFuture else { continue }
             pairs[index].retransmitAt = due
             reschedule(index)

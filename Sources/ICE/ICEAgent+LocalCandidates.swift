@@ -22,6 +22,11 @@ extension ICEAgent {
 
     func localPreference(of found: LocalCandidate) -> UInt16 {
         let family = found.address.family
+        if configuration.isLite, found.tcpType == nil {
+            // RFC 8445 §5.2 (ice 24).
+            let isAlone = family == .ipv4 && !configuration.isDualStack
+            return isAlone ? 65_535 : CandidatePriority.precedence(of: found.address.ip)
+        }
         let rank = locals.count { entry in
             !entry.isRemoved && entry.type == found.type && entry.component == found.component
                 && entry.transport == found.transport && entry.address.family == family

@@ -26,6 +26,8 @@ extension ICEAgent {
         {
             _ = takeRemoteCandidate(candidate, at: now)
         }
+        if let end = earlyEnd, end == description.credentials.usernameFragment { hasRemoteEnd = true }
+        earlyEnd = nil
         // No failure before the peer has had its time, even without a single candidate (ice 137).
         patienceEnds = now + configuration.patience
         for index in remotes.indices where remotes[index].isSignalled && !remotes[index].isRemoved {
@@ -35,11 +37,17 @@ extension ICEAgent {
         return disposition
     }
 
+    /// What a peer may ask for between two checks at most.
+    static var longestPacing: TimeSpan { .milliseconds(500) }
+
     private mutating func takeProperties(_ description: ICEDescription, at now: Instant) {
         let wasKnown = !remoteOptions.isEmpty || remoteIsLite
         remoteOptions = description.options
         // The higher value of both; who names none wants 50 ms (ice 86).
-        pacing = max(configuration.pacing, description.pacing ?? .milliseconds(50), .milliseconds(5))
+        //
+        // Departure: RFC 8839 §5.5 has no limit. A peer that asked for hours would keep this agent from its other pairs.
+        let wanted = min(description.pacing ?? .milliseconds(50), Self.longestPacing)
+        pacing = max(configuration.pacing, wanted, .milliseconds(5))
         let becameLite = description.isLite && !remoteIsLite
         remoteIsLite = description.isLite
         // Roles stay over restarts, unless a full peer has become lite (ice 27, 28).

@@ -70,7 +70,14 @@ extension ICEAgent {
             let transaction = beginCheck(index, at: now)
             if let transmit = write(transaction, for: index, into: &output) { return transmit }
         }
-        while let errand = errands.popFirst() {
+        while let errand = errands.first {
+            // A new check is a new transaction: it keeps its distance from the others (ice 87).
+            if errand.kind == .fresh, now < pacer.nextUrgent {
+                urgentSlot = pacer.nextUrgent
+                break
+            }
+            _ = errands.popFirst()
+            if errand.kind == .fresh { _ = pacer.takeUrgent(at: now) }
             guard let index = pairIndex(errand.pair) else { continue }
             if let transmit = run(errand, for: index, at: now, into: &output) { return transmit }
         }

@@ -30,6 +30,8 @@ public struct ICEAgent: ~Copyable {
     var isLocalGatheringDone = false
     var hasRemoteEnd = false
     var earlyCandidates: [Candidate] = []
+    /// The fragment of the generation whose end of candidates has come before its description.
+    var earlyEnd: String?
 
     var locals: [LocalEntry] = []
     var remotes: [RemoteEntry] = []
@@ -74,6 +76,8 @@ public struct ICEAgent: ~Copyable {
     var freeAt = Instant.distantFuture
     /// Microseconds that the path to the peer took last; 0 if nothing is known.
     var roundTrip: UInt32 = 0
+    /// Microseconds that a server's answer took: what is known before the peer has answered anything; 0 if nothing is.
+    var serverRoundTrip: UInt32 = 0
     var hasChangedTiebreaker = false
     var wasConnected = false
     /// Whether there was a path of the current generation.
@@ -141,7 +145,7 @@ public struct ICEAgent: ~Copyable {
         var earliest = min(min(patienceEnds, reviewAt), min(freeAt, quietAt))
         if let deadline = deadlines.earliest { earliest = min(earliest, deadline) }
         if hasWaiting, canCheck { earliest = min(earliest, checkSlot) }
-        if !triggered.isEmpty, canCheck { earliest = min(earliest, urgentSlot) }
+        if !triggered.isEmpty || !errands.isEmpty, canCheck { earliest = min(earliest, urgentSlot) }
         return earliest == .distantFuture ? nil : earliest
     }
 
@@ -157,6 +161,9 @@ public struct ICEAgent: ~Copyable {
         if journal != nil, let event { journal?.output(event) }
         return event
     }
+
+    /// Whether the peer takes candidates one by one; `nil` before its description has come (ice 91, 171).
+    public var remoteCanTrickle: Bool? { current.remote == nil ? nil : remoteOptions.contains(.trickle) }
 
     /// The generation that is announced now.
     var current: Generation { generations[generations.count - 1] }

@@ -64,7 +64,9 @@ extension ICEAgent {
         case .localGatheringDone: localGatheringDone(at: now)
         case .setRemoteDescription: _ = setRemoteDescription(try reader.description(), at: now)
         case .addRemoteCandidate: _ = addRemoteCandidate(try reader.candidate(), at: now)
-        case .endOfRemoteCandidates: endOfRemoteCandidates(at: now)
+        case .endOfRemoteCandidates:
+            let fragment = try reader.text()
+            endOfRemoteCandidates(usernameFragment: fragment.isEmpty ? nil : fragment, at: now)
         case .removeRemoteCandidate: removeRemoteCandidate(try reader.candidate(), at: now)
         case .removeLocalCandidate: removeLocalCandidate(try reader.candidate(), at: now)
         case .removeBase: removeBase(try reader.base(), at: now)
@@ -82,6 +84,7 @@ extension ICEAgent {
         case .accepted:
             let (connection, listener) = (try reader.base(), try reader.base())
             accepted(connection: connection, on: listener, from: try reader.address(), at: now)
+        case .noteServerRoundTrip: noteServerRoundTrip(try reader.span(), at: now)
         case .note: note(try reader.fact())
         case .handleTimeout: handleTimeout(at: now)
         case .receive:

@@ -8,7 +8,7 @@ enum ICEInput {
     case localGatheringDone
     case setRemoteDescription(ICEDescription)
     case addRemoteCandidate(Candidate)
-    case endOfRemoteCandidates
+    case endOfRemoteCandidates(String?)
     case removeRemoteCandidate(Candidate)
     case removeLocalCandidate(Candidate)
     case removeBase(BaseID)
@@ -20,6 +20,7 @@ enum ICEInput {
     case connectFailed(UInt32)
     case accepted(BaseID, BaseID, SocketAddress)
     case note(GatheringFact)
+    case noteServerRoundTrip(TimeSpan)
     case handleTimeout
 }
 
@@ -28,7 +29,7 @@ enum RecordKind: UInt8 {
     case addLocalCandidate = 1
     case localGatheringDone, setRemoteDescription, addRemoteCandidate, endOfRemoteCandidates, removeRemoteCandidate
     case removeLocalCandidate, removeBase, restart, close, revokeConsent, sendFailed, connected, connectFailed
-    case accepted, note, handleTimeout, receive, poll
+    case accepted, note, handleTimeout, receive, poll, noteServerRoundTrip
     case transmit = 64
     case event
 }
@@ -52,7 +53,9 @@ struct Journal {
         case .addRemoteCandidate(let candidate):
             writer.begin(.addRemoteCandidate, now)
             writer.write(candidate)
-        case .endOfRemoteCandidates: writer.begin(.endOfRemoteCandidates, now)
+        case .endOfRemoteCandidates(let fragment):
+            writer.begin(.endOfRemoteCandidates, now)
+            writer.write(fragment ?? "")
         case .removeRemoteCandidate(let candidate):
             writer.begin(.removeRemoteCandidate, now)
             writer.write(candidate)
@@ -88,6 +91,9 @@ struct Journal {
         case .note(let fact):
             writer.begin(.note, now)
             writer.write(fact)
+        case .noteServerRoundTrip(let span):
+            writer.begin(.noteServerRoundTrip, now)
+            writer.write(span.nanoseconds)
         case .handleTimeout: writer.begin(.handleTimeout, now)
         }
     }

@@ -51,6 +51,12 @@ enum SimulateCommand {
         for kinds in [Access.everyKind, Access.everyday] {
             let matrix = CallMatrix(kinds, seed: seed) { $0.loss = Double(loss) / 100 }
             Console.print("\n" + matrix.text + "\n\(kinds.count * kinds.count) calls, \(matrix.eventCount) events.\n")
+            if loss == 0, kinds == Access.everyKind {
+                Console.print(
+                    "\nMilliseconds until both sides had a direct path, over the least that is possible.\n\n"
+                        + matrix.floorText
+                )
+            }
             isComplete = isComplete && matrix.rows.allSatisfy { $0.results.allSatisfy(\.isConnected) }
         }
         return isComplete ? 0 : 1

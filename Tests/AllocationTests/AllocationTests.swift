@@ -60,6 +60,7 @@ struct AllocationTests {
                 print("| \(scenario.name) | - | \(rounded(scenario.budget)) | <- did not run: \(error)")
             }
         }
+        print("\nICE: \(try iceChecksPerSecond()) checks per second on one core, without sockets\n")
         print("\(scenarios.count - failures) passed, \(failures) failed")
         if failures > 0 { exit(1) }
     }

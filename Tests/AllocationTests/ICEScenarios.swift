@@ -12,6 +12,8 @@ final class ICEWorld {
     private var buffer = [UInt8](repeating: 0, count: 600)
     private var payload = [UInt8](repeating: 200, count: 100)
     private(set) var carried = 0
+    /// How often the first agent was woken by its timer.
+    private(set) var wakeUps = 0
     static let base = BaseID(rawValue: 1)
     private static let noise = [UInt8](repeating: 0, count: 60)
 
@@ -54,6 +56,7 @@ final class ICEWorld {
             let next = min(one.nextTimeout ?? .distantFuture, other.nextTimeout ?? .distantFuture)
             guard next <= end else { break }
             now = max(now, next)
+            if let due = one.nextTimeout, due <= now { wakeUps += 1 }
             one.handleTimeout(at: now)
             other.handleTimeout(at: now)
             exchange()
@@ -125,6 +128,19 @@ let iceScenarios = [
         let world = try ICEWorld()
         return try blocksPerOperation { _ in try world.sendData() }
     },
+    Scenario("ICE: blocks for making and connecting an agent, two candidates on each side", budget: 400) {
+        var worlds: [ICEWorld] = []
+        worlds.reserveCapacity(400)
+        let blocks = try blocksPerOperation(200) { _ in worlds.append(try ICEWorld()) } / 2
+        guard worlds.count == 400 else { throw SetupError("Agents are missing.") }
+        return blocks
+    },
+    Scenario("ICE: wake-ups of an idle connected agent per minute", budget: 16) {
+        let world = try ICEWorld()
+        let before = world.wakeUps
+        world.run(for: .seconds(60 * 60))
+        return Double(world.wakeUps - before) / 60
+    },
     Scenario("ICE: drop noise") {
         let world = try ICEWorld()
         return blocksPerOperation { _ in world.sendNoise() }
@@ -140,3 +156,15 @@ let iceScenarios = [
         return bytes - 350
     },
 ]
+
+/// How many checks, each a request and its answer through both agents, one core does in a second; without sockets.
+func iceChecksPerSecond() throws -> Int {
+    let world = try ICEWorld()
+    let before = world.carried
+    let start = ContinuousClock.now
+    // About 20,000 consent checks of each side, and as many of the pairs kept beside the selected one.
+    world.run(for: .seconds(100_000))
+    let elapsed = ContinuousClock.now - start
+    let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
+    return Int(Double(world.carried - before) / 2 / seconds)
+}

@@ -70,7 +70,9 @@ final class Call {
             case .candidate(let candidate): signal { receiver.act { $0.addRemoteCandidate(candidate, at: $1) } }
             case .candidateRemoved(let candidate):
                 signal { receiver.act { $0.removeRemoteCandidate(candidate, at: $1) } }
-            case .gatheringDone(signalEnd: true): signal { receiver.act { $0.endOfRemoteCandidates(at: $1) } }
+            case .gatheringDone(signalEnd: true):
+                let fragment = sender.session.localDescription.credentials.usernameFragment
+                signal { receiver.act { $0.endOfRemoteCandidates(usernameFragment: fragment, at: $1) } }
             default: break
             }
         }

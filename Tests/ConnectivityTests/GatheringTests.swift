@@ -298,6 +298,58 @@ import Testing
         #expect(call.first.events.count == count)
     }
 
+    @Test func `a lite session asks no server and no gateway (ice 24)`() throws {
+        let call = try alone(.init(first: nil, turn: ["turn:turn.example"]) { $0.ice.isLite = true })
+        call.first.mapsPorts = true
+        call.network.run(for: .seconds(5))
+        #expect(call.types(call.first) == [.host])
+        #expect(call.first.sent.isEmpty)
+    }
+
+    @Test func `gathering is new, goes on, is complete, and a restart begins it again (ice 162)`() throws {
+        let call = try Call()
+        #expect(call.first.session.gatheringState == .new)
+        call.hosts[0].run(call.first)
+        #expect(call.first.session.gatheringState == .gathering)
+        call.network.run(for: .seconds(5))
+        #expect(call.first.session.gatheringState == .complete)
+        call.first.act { _ = $0.restart(at: $1) }
+        #expect(call.first.session.gatheringState == .gathering)
+        #expect(ICEGatheringState.combined([]) == .new)
+        #expect(ICEGatheringState.combined([.complete, .complete]) == .complete)
+        #expect(ICEGatheringState.combined([.complete, .new]) == .new)
+        #expect(ICEGatheringState.combined([.complete, .new, .gathering]) == .gathering)
+    }
+
+    @Test func `each generation signals its candidates, the best first, and then its end (ice 106, 169)`() throws {
+        let call = try alone(
+            .init(turn: ["turn:turn.example"], stun: ["stun:stun.example", "stun:stun.example:9"]) {
+                $0.isContinual = false
+            }
+        )
+        call.network.run(for: .seconds(8))
+        let first = call.first.session.localDescription.credentials.usernameFragment
+        // Before its end a generation tells which server gave nothing.
+        let failure = call.first.events.firstIndex { if case .serverFailed = $0.1 { true } else { false } }
+        let done = try #require(call.first.events.firstIndex { $0.1 == .gatheringDone(signalEnd: true) })
+        #expect(try #require(failure) < done)
+        #expect(done == call.first.events.count - 1)
+        let count = call.first.events.count
+        call.first.act { _ = $0.restart(at: $1) }
+        call.network.run(for: .seconds(8))
+        let second = call.first.session.localDescription.credentials.usernameFragment
+        #expect(first != second)
+        var priorities: [UInt32] = []
+        for (_, event) in call.first.events[count...] {
+            guard case .candidate(let candidate) = event else { continue }
+            #expect(candidate.usernameFragment == second)
+            priorities.append(candidate.priority)
+        }
+        #expect(priorities.count >= 3 && priorities == priorities.sorted(by: >))
+        #expect(call.first.events.last?.1 == .gatheringDone(signalEnd: true))
+        #expect(call.first.events.count { $0.1 == .gatheringDone(signalEnd: true) } == 2)
+    }
+
     @Test func `no host candidates without hosts: the reflexive one hides its base (ice 144, 147)`() throws {
         let call = try alone(.init { $0.policy = .noHost })
         call.network.run(for: .seconds(2))
@@ -458,6 +510,17 @@ import Testing
         }
         _ = call.network.run(for: .seconds(5)) { call.first.path != nil && call.second.path != nil }
         return call.network.now - begun
+    }
+
+    @Test func `whether the peer takes candidates one by one is what it has said (ice 91, 171)`() throws {
+        let call = try Call()
+        #expect(call.first.session.canTrickle == nil)
+        var description = call.second.session.localDescription
+        _ = call.first.session.setRemoteDescription(description, at: .zero)
+        #expect(call.first.session.canTrickle == true)
+        description.options.remove(.trickle)
+        _ = call.second.session.setRemoteDescription(description, at: .zero)
+        #expect(call.second.session.canTrickle == false)
     }
 
     @Test func `with candidates pooled, both peers connect one and a half round trips after the last description`()

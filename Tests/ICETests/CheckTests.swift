@@ -189,4 +189,31 @@ import Testing
         let states = lone.agent.pairSnapshots.map(\.state)
         #expect(states == [.failed, .inProgress])
     }
+
+    @Test
+    func
+        `The distance of a server tells when a first check is likely lost; new checks keep the pacer's distance (ice 87)`()
+    {
+        func times(_ hint: TimeSpan?) -> [UInt64] {
+            var lone = Lone()
+            if let hint { lone.agent.noteServerRoundTrip(hint, at: lone.now) }
+            lone.begin()
+            for host in 1...3 { lone.add("\(host)", at("10.0.1.\(host):1")) }
+            let start = lone.now
+            var times: [UInt64] = []
+            let end = start + .milliseconds(450)
+            times += lone.drain().filter(\.isRequest).map { _ in 0 }
+            while let next = lone.agent.nextTimeout, next <= end {
+                lone.now = max(lone.now, next)
+                lone.agent.handleTimeout(at: lone.now)
+                times += lone.drain().filter(\.isRequest).map { _ in (lone.now - start).milliseconds }
+            }
+            return times
+        }
+        #expect(times(nil) == [0, 5, 10, 15])
+        #expect(times(.milliseconds(40)) == [0, 5, 10, 15, 100, 105, 110, 115, 300, 305, 310, 315])
+        // A server next door says little of a peer.
+        #expect(times(.milliseconds(1)).count == 12)
+        #expect(times(.milliseconds(1))[4] == 50)
+    }
 }

@@ -174,6 +174,31 @@ import Testing
         #expect(lone.events().contains(.restartAdvised))
     }
 
+    @Test func `A pair that nobody keeps up lapses, and is asked anew before data go over it (ice 134)`() throws {
+        var lone = Lone(.controlled)
+        let other = at("10.0.0.3:3000")
+        lone.begin()
+        lone.add("2.2.2.2", other, priority: 2_130_706_430)
+        for sent in lone.run(for: .milliseconds(100)).filter(\.isRequest) { lone.answer(sent) }
+        lone.deliver(lone.request(role: .controlling, use: true))
+        let end = lone.now + .seconds(60)
+        while let next = lone.agent.nextTimeout, next <= end {
+            lone.now = max(lone.now, next)
+            lone.agent.handleTimeout(at: lone.now)
+            for sent in lone.drain() where sent.isRequest {
+                #expect(sent.destination == Lone.remote)
+                lone.answer(sent)
+            }
+        }
+        #expect(lone.agent.pairSnapshots.count == 1)
+        let asked = lone.run(for: .seconds(8)).filter { $0.isRequest && $0.destination == other }
+        let silent = lone.agent.path()
+        #expect(silent?.destination == Lone.remote)
+        lone.answer(try #require(asked.last))
+        let path = lone.agent.path()
+        #expect(path?.destination == other)
+    }
+
     @Test func `An authenticated close ends sending at once (ice 135)`() {
         var lone = connected()
         lone.agent.revokeConsent(component: 1, at: lone.now)

@@ -84,6 +84,49 @@ import Testing
         #expect(lone.add("1", Lone.remote) == .ignored(.afterEndOfCandidates))
     }
 
+    @Test func `An end of candidates names its generation: early ones wait, others change nothing (ice 102)`() {
+        var lone = Lone { $0.patience = .zero }
+        lone.begin(candidate: false)
+        lone.agent.localGatheringDone(at: lone.now)
+        lone.agent.endOfRemoteCandidates(usernameFragment: "GONE", at: lone.now)
+        _ = lone.run(for: .seconds(1))
+        #expect(lone.agent.state == .new)
+        lone.agent.endOfRemoteCandidates(usernameFragment: "PEER", at: lone.now)
+        #expect(lone.agent.state == .failed)
+        // The end of the next generation overtakes its description.
+        lone.agent.endOfRemoteCandidates(usernameFragment: "NEXT", at: lone.now)
+        var description = Lone.peer
+        description.credentials = credentials("NEXT")
+        #expect(lone.agent.setRemoteDescription(description, at: lone.now) == .restarted)
+        #expect(lone.add("1", Lone.remote) == .ignored(.afterEndOfCandidates))
+    }
+
+    @Test func `A peer that asks for hours between checks does not get them (ice 86)`() {
+        var lone = Lone()
+        var description = Lone.peer
+        description.pacing = .seconds(9_999_999)
+        lone.begin(description)
+        #expect(lone.agent.pacing == .milliseconds(500))
+        for host in 1...8 { lone.add("\(host)", at("10.0.1.\(host):1")) }
+        let checks = lone.run(for: .seconds(5)).filter(\.isRequest)
+        #expect(Set(checks.map(\.destination)).count == 9)
+    }
+
+    @Test func `The states of several transports make one (ice 163)`() {
+        func combined(_ states: ICEConnectionState...) -> ICEConnectionState { .combined(states) }
+        #expect(combined() == .new && combined(.new, .closed) == .new && combined(.closed) == .new)
+        #expect(ICEConnectionState.combined([.connected], isClosed: true) == .closed)
+        // Each state of the order, with all that stand behind it.
+        let order: [ICEConnectionState] = [.failed, .disconnected, .checking, .connected, .completed]
+        for (place, state) in order.enumerated() {
+            let rest = Array(order[place...]) + [.closed]
+            #expect(.combined(rest) == state)
+            #expect(.combined(rest.reversed()) == state)
+        }
+        #expect(combined(.new, .completed) == .checking)
+        #expect(combined(.closed, .completed) == .completed && combined(.closed, .connected) == .connected)
+    }
+
     @Test func `Candidates belong to their generation: early ones wait for it, old ones are ignored (ice 95)`() {
         var lone = Lone()
         _ = lone.agent.addLocalCandidate(LocalCandidate(.host, Lone.local), base: Lone.base, at: lone.now)

@@ -134,4 +134,39 @@ import Testing
             #expect((added != nil) == (1...2).contains(component))
         }
     }
+
+    @Test func `A lite agent has one host candidate for each address, by RFC 6724 (ice 24)`() throws {
+        func agent(isDualStack: Bool) -> ICEAgent {
+            var configuration = ICEConfiguration(role: .controlled)
+            (configuration.isLite, configuration.isDualStack) = (true, isDualStack)
+            return ICEAgent(configuration, entropy: .seeded(1), at: .zero)
+        }
+        var lite = agent(isDualStack: true)
+        var priorities: [UInt32] = []
+        var foundations: Set<String> = []
+        let addresses = ["[2001:db8::1]:5", "192.0.2.1:5", "[2002:c000:204::1]:5", "[2001::1]:5", "[fd00::1]:5"]
+        for (place, text) in addresses.enumerated() {
+            let base = BaseID(rawValue: UInt32(place + 1))
+            let found = LocalCandidate(.host, at(text))
+            let added = lite.addLocalCandidate(found, base: base, at: .zero)
+            let candidate = try #require(added)
+            priorities.append(candidate.priority)
+            foundations.insert(candidate.foundation)
+            // No second one of that address, and none that a server has told.
+            let again = LocalCandidate(.host, SocketAddress(at(text).ip, port: 6))
+            let second = lite.addLocalCandidate(again, base: base, at: .zero)
+            #expect(second == nil)
+            let reflexive = LocalCandidate(.serverReflexive, at("198.51.100.1:5"), base: at(text))
+            let third = lite.addLocalCandidate(reflexive, base: base, at: .zero)
+            #expect(third == nil)
+        }
+        #expect(priorities.map { $0 &>> 24 } == Array(repeating: 126, count: 5))
+        #expect(priorities.map { $0 &>> 8 & 0xFFFF } == [40, 35, 30, 5, 3])
+        #expect(foundations.count == 5)
+        var single = agent(isDualStack: false)
+        let found = LocalCandidate(.host, at("192.0.2.1:5"))
+        let added = single.addLocalCandidate(found, base: BaseID(rawValue: 1), at: .zero)
+        let alone = try #require(added)
+        #expect(alone.priority == 126 &<< 24 | 65_535 &<< 8 | 255)
+    }
 }

@@ -70,6 +70,9 @@ private final class NATWorld {
     }
 
     private func atServer(_ bytes: [UInt8], at local: SocketAddress, from source: SocketAddress) {
+        // Together they would make a server send big packets to whoever is named (RFC 5780 §7.6).
+        let types = (try? STUNMessage(decoding: bytes.span))?.attributes.map(\.type) ?? []
+        #expect(!types.contains(.padding) || !types.contains(.responsePort))
         server.receive(bytes, from: ClientTuple(transport: .udp, remote: source, local: local))
         while let answer = server.responses.popLast() {
             later { $0.arrive(answer.bytes, at: answer.client.remote, from: answer.client.local) }
@@ -96,7 +99,7 @@ struct NATDiscoveryTests {
     }
 
     @Test(arguments: cells)
-    func `turn 183: every kind of mapping and filtering is called by its name`(
+    func `turn 183, ice 156, 157: every kind of mapping and filtering is called by its name`(
         mapping: NATMapping,
         filtering: NATFiltering,
         hairpins: Bool
@@ -112,7 +115,7 @@ struct NATDiscoveryTests {
     }
 
     @Test(arguments: seeds(150))
-    func `turn 183: loss and reordering do not change what is found`(seed: UInt64) throws {
+    func `turn 183, ice 158: loss and reordering do not change what is found`(seed: UInt64) throws {
         let (mapping, filtering, _) = Self.cells[Int(seed % UInt64(Self.cells.count))]
         var options = NATDiscovery.Options()
         // Silence is a result: with more sends it is one less often by mistake.
@@ -133,7 +136,7 @@ struct NATDiscoveryTests {
         #expect(report.verdict.first == "There is no NAT: this host has the address that the server sees.")
     }
 
-    @Test func `a server with one address is said to lack another`() throws {
+    @Test func `a server with one address is said to lack another (ice 155)`() throws {
         let report = try NATWorld(nat(.addressDependent, .addressDependent), pair: false).run()
         #expect(report.hasUDP && report.mapped != nil)
         guard case .serverLacks(let what) = report.mapping, case .serverLacks = report.filtering else {
@@ -144,7 +147,7 @@ struct NATDiscoveryTests {
         #expect(report.verdict.contains { $0.contains("OTHER-ADDRESS") })
     }
 
-    @Test func `without UDP nothing is known, and that is said`() throws {
+    @Test func `without UDP nothing is known, and that is said (ice 155)`() throws {
         let world = try NATWorld(nat(.endpointIndependent, .endpointIndependent))
         world.blocksUDP = true
         let report = world.run()
@@ -153,7 +156,7 @@ struct NATDiscoveryTests {
     }
 
     @Test(arguments: [false, true])
-    func `fragments come through or do not`(blocks: Bool) throws {
+    func `fragments come through or do not (ice 159, 160)`(blocks: Bool) throws {
         var options = NATDiscovery.Options()
         options.fragments = true
         let world = try NATWorld(nat(.endpointIndependent, .addressDependent), options)
@@ -162,7 +165,11 @@ struct NATDiscoveryTests {
     }
 
     @Test(arguments: [(20, nil, 30), (45, 30, 60), (200, 120, 240), (900, 300, nil)] as [(UInt64, UInt64?, UInt64?)])
-    func `turn 183: how long silent flows are remembered`(lifetime: UInt64, alive: UInt64?, gone: UInt64?) throws {
+    func `turn 183, ice 159: how long silent flows are remembered`(
+        lifetime: UInt64,
+        alive: UInt64?,
+        gone: UInt64?
+    ) throws {
         var options = NATDiscovery.Options()
         options.silences = [30, 60, 120, 240, 300].map { .seconds($0) }
         var nat = nat(.endpointIndependent, .addressAndPortDependent)
