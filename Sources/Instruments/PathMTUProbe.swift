@@ -39,18 +39,14 @@ public struct PathMTUProbe: Sendable {
         var report = Report()
         var sizes = [576, 1200, 1280, 1400, 1472, 1492, Self.limit]
         var entropy = Entropy.system
+        var lostSizes: [Int] = []
         while !sizes.isEmpty {
             let answered = try round(sizes, &entropy)
-            for size in sizes {
-                if answered.contains(size) {
-                    report.longest = max(report.longest ?? 0, size)
-                } else {
-                    report.shortestLost = min(report.shortestLost ?? .max, size)
-                }
-            }
-            guard let longest = report.longest, let lost = report.shortestLost else { break }
+            lostSizes += sizes.filter { !answered.contains($0) }
+            report.longest = ([report.longest] + answered).compactMap(\.self).max()
+            guard let longest = report.longest else { break }
             // A shorter one that was lost is loss, not length.
-            if lost < longest { report.shortestLost = nil }
+            report.shortestLost = lostSizes.filter { $0 > longest }.min()
             guard let lost = report.shortestLost, lost - longest > Self.precision else { break }
             let step = max(4, (lost - longest) / 6 / 4 * 4)
             sizes = Array(stride(from: longest + step, to: lost, by: step))
