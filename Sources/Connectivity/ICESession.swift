@@ -149,7 +149,7 @@ public struct ICESession: ~Copyable {
         let disposition = agent.setRemoteDescription(description, at: now)
         if disposition == .restarted {
             // An end may come before the description that it belongs to.
-            hasRemoteEnd = hasRemoteEnd && remoteEndFragment == description.usernameFragment
+            hasRemoteEnd = hasRemoteEnd && remoteEndFragment == description.credentials.usernameFragment
             offerAgain(at: now)
         }
         advance(at: now)
