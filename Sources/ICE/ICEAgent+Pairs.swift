@@ -60,7 +60,7 @@ extension ICEAgent {
         }
         pairCount += 1
         unfinishedCount += 1
-        if pairCount > pairs.count / 2, places.isCrowded {
+        if places.isCrowded {
             places = rebuildIndex()
         } else {
             places.insert(index, hash: hash(pair.base, pair.remoteAddress))

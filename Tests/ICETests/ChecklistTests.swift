@@ -84,6 +84,23 @@ import Testing
         #expect(remotes == [Self.address(2), Self.address(3)])
     }
 
+    @Test func `Pairs that come and go leave the index of pairs sparse (ice 99)`() {
+        var lone = Lone()
+        lone.begin(candidate: false)
+        var known: [Candidate] = []
+        for number in 1...60 {
+            lone.add("\(number)", Self.address(number)) { known.append($0) }
+        }
+        for candidate in known { lone.agent.removeRemoteCandidate(candidate, at: lone.now) }
+        #expect(lone.agent.pairSnapshots.isEmpty)
+        // An index without a free place would be searched for ever.
+        for number in 1...60 {
+            lone.add("again", Self.address(number + 100))
+            let index = lone.agent.places
+            #expect(index.used * 2 <= index.slots.count)
+        }
+    }
+
     @Test func `One pair of each foundation waits first: lowest component, highest priority (ice 34)`() {
         var lone = Lone { $0.componentCount = 2 }
         lone.begin(candidate: false)

@@ -303,8 +303,10 @@ private enum RingSystem {
     @Test func `what came for a socket that was closed does not come to the one that got its number`() throws {
         var packets = try DatagramReceiveBatch(ringOf: 8)
         let client = try UDPSocket(boundTo: Loopback.v4)
-        var late = 0
-        for round in 0..<20 as Range<UInt64> {
+        var (late, reused, round) = (0, 0, UInt64(0))
+        // Other tests take numbers as well: most, but not all, are given again.
+        while reused < 20, round < 500 {
+            round += 1
             var number: Int32 = -1
             do {
                 let socket = try UDPSocket(boundTo: Loopback.v4)
@@ -318,8 +320,7 @@ private enum RingSystem {
                 packets.remove(token: round * 2)
             }
             let socket = try UDPSocket(boundTo: Loopback.v4)
-            let next = socket.handle.descriptor
-            #expect(next == number)
+            if socket.handle.descriptor == number { reused += 1 }
             let isAdded = packets.add(socket.handle, token: round * 2 + 1)
             #expect(isAdded)
             Self.send([[2]], from: client.handle, to: socket.localAddress)
@@ -342,7 +343,7 @@ private enum RingSystem {
             packets.removeAll()
             packets.remove(token: round * 2 + 1)
         }
-        #expect(late == 20)
+        #expect(reused == 20 && late == Int(round))
     }
 
     @Test func `buffers for a rush go out of use when it is over`() throws {
