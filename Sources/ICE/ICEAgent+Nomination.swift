@@ -191,9 +191,10 @@ extension ICEAgent {
         else { return }
         // The selected pair does not answer, this one does.
         if pairs[selected].flags.contains(.suspect) { return nominate(index) }
+        // Whatever it takes: a pair whose requests were sent again has no round-trip time yet (Karn's rule).
+        if isRelayed(selected), !isRelayed(index) { return nominate(index) }
         let (old, new) = (UInt64(pairs[selected].roundTrip), UInt64(pairs[index].roundTrip))
         guard old > 0, new > 0 else { return }
-        if isRelayed(selected), !isRelayed(index) { return nominate(index) }
         if pairs[index].validPriority > pairs[selected].validPriority, new <= old + old / 4 + 5000 {
             return nominate(index)
         }

@@ -120,11 +120,16 @@ import Transport
         let client = try ShardStream(shard.address(.tcp))
         // On a busy machine the next report may be due before that.
         let due = min(MonotonicClock.now() + .milliseconds(50), shard.shard.nextReport)
-        let isIdle = try shard.shard.turn(until: due)
+        var turns = 0
+        while MonotonicClock.now() < due {
+            let isRunning = try shard.shard.turn(until: due)
+            #expect(isRunning)
+            turns += 1
+        }
         let streams = shard.shard.streams.count
-        #expect(isIdle && streams == 0)
-        // Neither did the loop turn in vain.
-        #expect(MonotonicClock.now() >= due)
+        #expect(streams == 0)
+        // Neither did the loop turn in vain; the kernel may interrupt it once for an io_uring that this thread has closed.
+        #expect(turns <= 3)
         try client.bind(&shard)
     }
 
