@@ -103,7 +103,9 @@ class Packet:
 
     def __init__(self, data):
         if data[0] >> 4 == 4:
-            assert data[0] == 0x45 and checksum(data[:20]) == 0, f"a wrong header: {data.hex()}"
+            # What else a host says, such as its groups (IGMP), has options.
+            assert data[9] != UDP or data[0] == 0x45, f"options: {data.hex()}"
+            assert checksum(data[:(data[0] & 15) * 4]) == 0, f"a wrong header: {data.hex()}"
             data = data[:struct.unpack_from("!H", data, 2)[0]]
             self.tos, self.hops, self.protocol, self.content = data[1], data[8], data[9], data[20:]
             flags, = struct.unpack_from("!H", data, 6)

@@ -91,11 +91,14 @@ enum DoctorCommand {
         let start = MonotonicClock.now()
         var findings = Findings()
         let isConnected = await PeerOptions.connected(meeting)
+        var report: ICEReport?
         if isConnected {
             findings.connectMilliseconds = milliseconds(MonotonicClock.now() - start)
-            findings.roundTripMilliseconds = await PingPong.run(meeting.connection)
+            (findings.roundTripMilliseconds, report) = await PingPong.run(meeting.connection)
         }
-        if let report = await meeting.connection.report() {
+        // Without an exchange that was whole, what is the case now tells why.
+        if report == nil { report = await meeting.connection.report() }
+        if let report {
             fill(&findings, report)
             findings.outcome = "\(report.verdict.outcome)"
             findings.summary = report.verdict.summary
@@ -143,6 +146,8 @@ enum DoctorCommand {
 enum PingPong {
     private static let count = 5
     private static let patience = TimeSpan.seconds(5)
+    /// How often "bye" is said after the peer has said it: the path may just change, and the peer would wait in vain.
+    private static let farewells = 6
 
     private struct State {
         var sentAt: [Int: Instant] = [:]
@@ -154,9 +159,13 @@ enum PingPong {
         let state = Mutex(State())
     }
 
-    /// The times there and back, in milliseconds.
-    static func run(_ connection: ICEConnection) async -> [Double] {
+    /// The times there and back, in milliseconds, and how the connection was when all answers had come.
+    ///
+    /// Afterwards the peer is gone, and its silence says nothing of the path.
+    static func run(_ connection: ICEConnection) async -> (trips: [Double], report: ICEReport?) {
         let tally = Tally()
+        var report: ICEReport?
+        var farewellsLeft = farewells
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
                 for await datagram in connection.received {
@@ -180,7 +189,11 @@ enum PingPong {
                 let (trips, isPeerDone) = tally.state.withLock { ($0.trips.count, $0.isPeerDone) }
                 if trips >= count {
                     connection.send([Array("floe bye".utf8)])
-                    if isPeerDone { break }
+                    if let now = await connection.report(), now.path != nil, now.verdict.outcome != .interrupted {
+                        report = now
+                    }
+                    if isPeerDone { farewellsLeft -= 1 }
+                    if farewellsLeft == 0 { break }
                 } else {
                     number += 1
                     let sent = number
@@ -189,10 +202,8 @@ enum PingPong {
                 }
                 try? await Task.sleep(for: .milliseconds(50))
             }
-            // Once more, in case the peer has not heard it.
-            connection.send([Array("floe bye".utf8), Array("floe bye".utf8)])
             group.cancelAll()
         }
-        return tally.state.withLock { $0.trips }
+        return (tally.state.withLock { $0.trips }, report)
     }
 }
