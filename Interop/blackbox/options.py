@@ -18,6 +18,7 @@ NUMBERS = {
     "http-port": (0, 65535), "nat-discovery-port": (1, 65535), "prefix-rate": (1, 100_000_000),
     "user-quota": (1, 1_000_000), "total-quota": (1, 1_000_000), "allocation-kbps": (1, 1_000_000_000),
     "user-kbps": (1, 1_000_000_000), "total-kbps": (1, 1_000_000_000), "threads": (1, 256),
+    "drain-time": (0, 86_400),
 }
 # What a value must not be, and a word of the complaint that says what is due.
 WRONG = {
@@ -42,6 +43,7 @@ WRONG = {
     "origin": (("example.org", "https://example.org"), ("https://", "https://example.org"),
                ("https://example.org/path", "https://example.org")),
     "io": (("iocp", "auto, epoll, io_uring"),),
+    "fast-path": (("nowhere0", "no Ethernet interface"), ("lo", "no Ethernet interface")),
     "log-level": (("loud", "debug, info, warning or error"),),
     "log-format": (("xml", "human, json"),),
     "log-addresses": (("none", "full, truncated, hidden"),),
@@ -57,6 +59,7 @@ CONFLICTS = (
     (("--relay-ports", "5000-6000"), ("--turns-port", "5349", "--relay-ports")),
     (("--cert", "/tmp/chain.pem"), ("--cert", "--key")),
     (("--key", "/tmp/key.pem"), ("--key", "--cert")),
+    (("--fast-path", "auto", "--fast-path", "off"), ("--fast-path", "alone")),
     (("--user-quota", "5", "--user-quota", "6"), ("--user-quota", "twice")),
     (("--oauth-server-name", "turn.example.org"), ("--oauth-server-name", "--oauth-key-file")),
     (("--nat-discovery", f"{server.ADDRESS}/127.0.0.1"), ("--nat-discovery", "--listen 127.0.0.1")),

@@ -108,7 +108,9 @@ struct FastFlows: ~Copyable {
     mutating func takeNeed(of handle: SlotHandle) -> Need {
         guard let path, let held = flows[handle], var allowance = held.allowance else { return Need() }
         let spent = path.spent(of: allowance)
-        let goal = max(Self.leastAllowance, 4 &* (spent &- held.spent))
+        // What is added and taken back in the same moment, for a packet that goes up, may be seen here.
+        let used = spent > held.spent ? spent &- held.spent : 0
+        let goal = max(Self.leastAllowance, 4 &* used)
         flows[handle]?.spent = spent
         let left = allowance.granted > spent ? allowance.granted &- spent : 0
         guard left > goal else { return Need(lack: Int(clamping: goal &- left)) }
@@ -135,7 +137,7 @@ struct FastFlows: ~Copyable {
         guard let path, var allowance else { return 0 }
         let spent = path.spent(of: allowance)
         let left = allowance.granted > spent ? allowance.granted &- spent : 0
-        allowance.granted = spent
+        allowance.granted = min(allowance.granted, spent)
         // One whose grant could not be taken back must not come to another allocation.
         if path.grant(allowance) { freeAllowances.append(allowance) }
         return Int(clamping: left)

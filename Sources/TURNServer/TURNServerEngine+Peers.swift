@@ -200,6 +200,8 @@ extension TURNServerEngine {
                 peers.removeChannel(handle.index, number)
             }
         }
+        // With none left, nothing would be told any more.
+        if left.count < held.count { tellChannelPaths(of: handle) }
         _ = allocations.update(handle) { $0.channels = left }
         return left.count
     }

@@ -32,7 +32,8 @@ import Testing
         return handles(server).flatMap { server.engine.channelPaths(of: $0, at: server.now) }
     }
 
-    private func changes(_ body: () throws -> Void) rethrows -> Int {
+    private func changes(of server: TestServer? = nil, _ body: () throws -> Void) rethrows -> Int {
+        let server = server ?? self.server
         server.events.removeAll()
         try body()
         return server.events.count { if case .channelPathsChanged = $0 { true } else { false } }
@@ -63,6 +64,25 @@ import Testing
         #expect(late.toClientUntil <= server.now, "no permission, nothing to the client")
         server.advance(.seconds(299))
         #expect(paths().isEmpty)
+    }
+
+    @Test func `channels that have expired are told, although the request that finds them fails`() throws {
+        let server = try TestServer {
+            $0.tellsChannelPaths = true
+            $0.limits.newPeers = RateLimit(perSecond: 1, burst: 1)
+        }
+        let client = try TestClient(server)
+        _ = try client.relay()
+        #expect(try client.bind(0x4000, Self.peer).isSuccess)
+        #expect(try client.refresh(3600).isSuccess)
+        server.advance(.seconds(601))
+        #expect(try client.permit("203.0.113.6:0").isSuccess)
+        let told = try changes(of: server) {
+            let response = try client.bind(0x4001, "203.0.113.7:1")
+            #expect(response.code == 508)
+        }
+        #expect(told == 1)
+        #expect(paths(server).isEmpty)
     }
 
     @Test func `the end is told before the socket closes`() throws {
