@@ -98,13 +98,24 @@ class Honest(threading.Thread):
                 self.failures.append(done.stdout + done.stderr)
 
 
+def settled(floe, there):
+    """The counters of kernel and server, when the server has worked through what stood before it and has told so."""
+    found = (kernel(there), counters(floe))
+    for _ in range(20):
+        time.sleep(1.2)
+        last, found = found, (kernel(there), counters(floe))
+        if last == found:
+            break
+    return found
+
+
 def flood(binary, program, floe, there, attacker, client):
     """turn 210: memory stays flat under 10^7 distinct sources, and honest clients are served throughout."""
     warm = subprocess.run(["ip", "netns", "exec", attacker, program, server.ADDRESS, "3478", "200000", str(RATE), "1"],
                           check=True, capture_output=True)
     assert int(warm.stdout) == 200000
-    time.sleep(1.2)
-    memory, before = resident(floe), (kernel(there), counters(floe))
+    before = settled(floe, there)
+    memory = resident(floe)
     honest = Honest(binary, client)
     honest.start()
     started = time.monotonic()
@@ -113,8 +124,8 @@ def flood(binary, program, floe, there, attacker, client):
     seconds = time.monotonic() - started
     honest.stop.set()
     honest.join()
-    time.sleep(1.2)
-    grown, after = resident(floe) - memory, (kernel(there), counters(floe))
+    after = settled(floe, there)
+    grown = resident(floe) - memory
     delivered, refused = (after[0][index] - before[0][index] for index in (0, 1))
     told = {name: after[1][name] - before[1][name] for name in after[1]}
     print(f"     {int(sender.stdout)} datagrams in {seconds:.1f} s, {delivered} delivered, {refused} dropped by the kernel; "
