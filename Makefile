@@ -99,7 +99,7 @@ overload: build ## three times what the server can relay, as root (a minute)
 calls: build ## browsers behind kernel NATs call each other through the built server, as root
 	$(AS_ROOT) Interop/test_calls.py
 
-ice: build ## ICE through kernel NATs, against itself and, if it is in .build/interop, against aioice, as root
+ice: build test-packages ## ICE through kernel NATs, against itself and against aioice, as root
 	$(AS_ROOT) Interop/test_ice.py
 
 screenshots: build test-packages ## take the pictures in Documentation/screenshots, as root

@@ -2,7 +2,7 @@
 """ICE through kernel NATs: `floe doctor` alone, against itself and against aioice, and `floe pipe` with a file.
 
 Each pair of NAT kinds must connect the way `floe simulate --matrix` says: directly, or over the TURN server.
-aioice runs only if it is there: python3 -m venv .build/interop && .build/interop/bin/pip install aioice
+aioice is Debian's (python3-aioice).
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 
 from lab import Lab, Site, require_root_and_tools
 from support import natpmp, results, server
@@ -19,7 +20,7 @@ from support.results import eventually
 
 OTHER_ADDRESS = "203.0.113.11"
 USER, PASSWORD, REALM = "name", "password", "floe.test"
-PYTHON = os.path.abspath(".build/interop/bin/python")
+PYTHON = sys.executable
 PEER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "support", "aioice_peer.py")
 # The lab's kinds, and what they are called in the simulator's table.
 KINDS = {"open": "open", "fullcone": "full", "addressrestricted": "addr", "portrestricted": "port", "symmetric": "sym",
@@ -240,13 +241,12 @@ def test(options):
             tests = [(f"{one} and {other}: {table[one, other]}", agents, binary, directory, left[one], right[other],
                       table[one, other], "--no-mapping")
                      for one, other in itertools.combinations_with_replacement(KINDS, 2)]
-            if os.access(PYTHON, os.X_OK):
-                tests += [(f"{one}, {'offer to' if is_offer else 'answer'} aioice, {other}: {table[one, other]}",
-                           against_aioice, binary, directory, left[one], right[other], is_offer, table[one, other])
-                          for one, other in itertools.product(("open", "portrestricted", "symmetric"), repeat=2)
-                          for is_offer in (True, False)]
-                tests += [(f"on one host, {'offer to' if is_offer else 'answer'} aioice: direct", against_aioice, binary,
-                           directory, left["open"], left["open"], is_offer, "direct") for is_offer in (True, False)]
+            tests += [(f"{one}, {'offer to' if is_offer else 'answer'} aioice, {other}: {table[one, other]}",
+                       against_aioice, binary, directory, left[one], right[other], is_offer, table[one, other])
+                      for one, other in itertools.product(("open", "portrestricted", "symmetric"), repeat=2)
+                      for is_offer in (True, False)]
+            tests += [(f"on one host, {'offer to' if is_offer else 'answer'} aioice: direct", against_aioice, binary,
+                       directory, left["open"], left["open"], is_offer, "direct") for is_offer in (True, False)]
             strict = left["portrestricted"], right["portrestricted"]
             tests += [
                 ("pipe, portrestricted on both sides: 2 MiB arrive", pipe, binary, directory, *strict, 2 << 20),
