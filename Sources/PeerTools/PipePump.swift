@@ -67,6 +67,8 @@ public struct PipePump: ~Copyable {
             mail.removeAll(keepingCapacity: true)
             engine.handleTimeout(at: now)
             deliver()
+            // What was not written is not acknowledged.
+            guard failure == nil else { break }
             transmit(at: now)
             if now >= progressAt {
                 progress(outcome(since: start))
@@ -92,8 +94,8 @@ public struct PipePump: ~Copyable {
             try poller.wait(until: min(engine.nextTimeout ?? .distantFuture, progressAt), into: &events)
             for index in events.indices where events[index].token == 1 { readInput() }
         }
-        // The last words.
-        transmit(at: MonotonicClock.now())
+        // The last words; after a failure, the other end must not take the stream for complete.
+        if failure == nil { transmit(at: MonotonicClock.now()) }
         return outcome(since: start)
     }
 
@@ -135,8 +137,11 @@ public struct PipePump: ~Copyable {
         }
         if result > 0 { return engine.write(bytes) }
         if result < 0, errno == EINTR || errno == EAGAIN { return }
-        if result < 0 { failure = "the input cannot be read: \(SystemError.text(for: errno))" }
         isInputEnded = true
+        guard result == 0 else {
+            failure = "the input cannot be read: \(SystemError.text(for: errno))"
+            return
+        }
         engine.finish()
     }
 

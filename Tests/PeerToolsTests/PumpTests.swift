@@ -75,12 +75,8 @@ import Testing
         return bytes
     }
 
-    @Test func `eight mebibytes go through a connection and are the same`() async throws {
-        var entropy = Entropy.seeded(1)
-        let block = entropy.bytes(1 << 20)
-        let sent = (0..<8).flatMap { number in [UInt8(number)] + block.dropFirst() }
-        let input = try Self.file(sent)
-        let output = try Self.file([])
+    /// Two connections that stand, and the task that signals between them.
+    private static func connections() async throws -> (ICELoop, ICEConnection, ICEConnection, Task<Void, Never>) {
         let loop = try ICELoop()
         func configuration(_ role: ICERole) -> ICESessionConfiguration {
             var configuration = ICESessionConfiguration(ICEConfiguration(role: role))
@@ -106,6 +102,16 @@ import Testing
         for connection in [first, second] {
             for await state in connection.states where state == .connected || state == .completed { break }
         }
+        return (loop, first, second, signaling)
+    }
+
+    @Test func `eight mebibytes go through a connection and are the same`() async throws {
+        var entropy = Entropy.seeded(1)
+        let block = entropy.bytes(1 << 20)
+        let sent = (0..<8).flatMap { number in [UInt8(number)] + block.dropFirst() }
+        let input = try Self.file(sent)
+        let output = try Self.file([])
+        let (loop, first, second, signaling) = try await Self.connections()
         let ends = [(first, input.number as Int32?, -1 as Int32), (second, nil, output.number)]
         let outcomes = try await withThrowingTaskGroup(of: PipePump.Outcome.self) { group in
             for (index, end) in ends.enumerated() {
@@ -118,6 +124,27 @@ import Testing
         #expect(MessageDigest.sha256(Self.content(output)) == MessageDigest.sha256(sent))
         await first.close()
         await second.close()
+        await signaling.value
+        loop.stop()
+    }
+
+    @Test(arguments: [true, false])
+    func `a descriptor that fails at one end is a failure of both`(isInput: Bool) async throws {
+        let bad = Descriptor(owning: isInput ? unsafe open("/tmp", O_RDONLY) : unsafe open("/dev/full", O_WRONLY))
+        try #require(bad.number >= 0)
+        let sent = try Self.file(isInput ? [] : [1, 2, 3])
+        let (loop, first, second, signaling) = try await Self.connections()
+        let input = isInput ? bad.number : sent.number
+        let output = isInput ? sent.number : bad.number
+        async let sending = Self.pump(first, isOfferer: true, input, -1)
+        async let receiving = Self.pump(second, isOfferer: false, nil, output)
+        // The end that fails closes, as the command does; then the other learns that nothing more comes.
+        let failed = isInput ? try await sending : try await receiving
+        await first.close()
+        await second.close()
+        let other = isInput ? try await receiving : try await sending
+        #expect(failed.failure?.contains(isInput ? "input cannot be read" : "output cannot be written") == true)
+        #expect(other.failure != nil && other.sentBytes == 0)
         await signaling.value
         loop.stop()
     }
