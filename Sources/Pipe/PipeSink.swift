@@ -9,7 +9,10 @@ struct PipeSink: Sendable {
     private var waiting: [[UInt8]] = []
     private var waitingStart = 0
     private var waitingBytes = 0
-    private var segmentBytes = 0
+    /// Bytes of `segments`.
+    private(set) var segmentBytes = 0
+    /// Where the last of all segments ends.
+    private var farthest: UInt64 = 0
     private var endOffset: UInt64?
     private var unacknowledged = 0
     private var toldLimit: UInt64 = 0
@@ -34,7 +37,9 @@ struct PipeSink: Sendable {
         let (end, overflow) = offset.addingReportingOverflow(UInt64(count))
         guard !overflow else { return false }
         if let endOffset, end > endOffset || isEnd && end != endOffset { return false }
-        return end <= next || end <= max(limit, toldLimit)
+        if end <= next { return true }
+        // Segments that overlap could fill memory below the limit of offsets.
+        return end <= max(limit, toldLimit) && (offset == next || segmentBytes + count <= limitBytes)
     }
 
     /// Notes a number; `false` if it was seen.
@@ -53,11 +58,18 @@ struct PipeSink: Sendable {
         guard offset >= next, !bytes.isEmpty, segments[offset] == nil else { return }
         segments[offset] = bytes
         segmentBytes += bytes.count
+        farthest = max(farthest, offset + UInt64(bytes.count))
         while let bytes = segments.removeValue(forKey: next) {
             next += UInt64(bytes.count)
             segmentBytes -= bytes.count
             waitingBytes += bytes.count
             waiting.append(bytes)
+        }
+        // More than fits overlaps: what lies below will never be asked for.
+        guard UInt64(segmentBytes) > farthest - next else { return }
+        for (offset, bytes) in segments where offset < next {
+            segments[offset] = nil
+            segmentBytes -= bytes.count
         }
     }
 
