@@ -246,7 +246,10 @@ let testing: [Target] = [
     tests("PipeTests", ["Pipe", "Crypto", "Bytes", "NetTypes", "Diagnostics", "TestSupport"]),
     tests(
         "PeerToolsTests",
-        ["PeerTools", "ICETransport", "Pipe", "Connectivity", "ICE", "EventLoop", "Crypto", "NetTypes", "TestSupport"]
+        [
+            "PeerTools", "SignalingMessages", "ICETransport", "Pipe", "Connectivity", "ICE", "EventLoop", "Crypto",
+            "NetTypes", "TestSupport",
+        ]
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),
     tests("FuzzTests", ["FuzzTargets"]),

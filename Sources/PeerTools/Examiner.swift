@@ -24,6 +24,8 @@ public struct Examiner: Sendable {
     public var webServer: URIHost?
     /// Servers that are looked at, at most.
     private static let hostLimit = 4
+    /// Ways that are tried at the same time, each on a thread.
+    private static let threadLimit = 8
 
     /// Makes an examiner.
     public init(
@@ -126,11 +128,11 @@ public struct Examiner: Sendable {
             list.append(Attempt(host: URIHost(name, port: port), transport: transport))
         }
         var names: [String] = []
-        for uri in configuration.stunServers where !uri.isSecure {
+        for uri in configuration.stunServers.prefix(ICESessionConfiguration.uriLimit) where !uri.isSecure {
             names.append(uri.host.name)
             for transport in [TransportProtocol.udp, .tcp] { add(uri.host.name, uri.port, transport) }
         }
-        for uri in configuration.turnServers.flatMap(\.uris) {
+        for uri in configuration.turnServers.flatMap(\.uris).prefix(ICESessionConfiguration.uriLimit) {
             names.append(uri.host.name)
             add(uri.host.name, uri.port, uri.carrier)
         }
@@ -149,7 +151,9 @@ public struct Examiner: Sendable {
     private func lookAtWays() async -> [Examination.Way] {
         let attempts = attempts
         return await withTaskGroup(of: (Int, Examination.Way).self) { group in
+            var found: [(Int, Examination.Way)] = []
             for (index, attempt) in attempts.enumerated() {
+                if index >= Self.threadLimit, let way = await group.next() { found.append(way) }
                 let context: TLSChoice.Context? =
                     switch attempt.transport {
                     case .tls: contexts.tls
@@ -161,7 +165,6 @@ public struct Examiner: Sendable {
                     return (index, way ?? Self.way(attempt, nil, failure: "there is no thread for it"))
                 }
             }
-            var found: [(Int, Examination.Way)] = []
             for await way in group { found.append(way) }
             return found.sorted { $0.0 < $1.0 }.map(\.1)
         }

@@ -244,11 +244,16 @@ private final class Flag: Sendable {
 }
 
 extension ICESessionConfiguration {
-    /// Adds the servers that a signaling server has given; URIs that are not understood are left out.
+    /// URIs of STUN, and of TURN, that are used at most: each costs sockets, and an examination's thread.
+    static let uriLimit = 16
+
+    /// Adds the servers that a signaling server has given; URIs that are not understood, or beyond 16, are left out.
     public mutating func use(_ servers: [ICEServer]) {
         for server in servers {
-            stunServers += server.urls.compactMap { try? STUNURI($0) }
-            let uris = server.urls.compactMap { try? TURNURI($0) }
+            let stunRoom = max(0, Self.uriLimit - stunServers.count)
+            stunServers += server.urls.compactMap { try? STUNURI($0) }.prefix(stunRoom)
+            let turnRoom = max(0, Self.uriLimit - turnServers.reduce(0) { $0 + $1.uris.count })
+            let uris = Array(server.urls.compactMap { try? TURNURI($0) }.prefix(turnRoom))
             guard !uris.isEmpty, let username = server.username, let credential = server.credential else { continue }
             turnServers.append(TURNServer(uris, username: username, password: credential))
         }
