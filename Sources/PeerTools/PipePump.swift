@@ -66,6 +66,7 @@ public struct PipePump: ~Copyable {
             for message in mail { take(message, at: now) }
             mail.removeAll(keepingCapacity: true)
             engine.handleTimeout(at: now)
+            if engine.hasForeignPeer(at: now) { failure = "the other end has another code" }
             deliver()
             // What was not written is not acknowledged.
             guard failure == nil else { break }

@@ -43,9 +43,13 @@ public struct PipeEngine: Sendable {
     private var wantsFarewell = 0
     private var farewellAt: Instant?
     private var endsAt: Instant?
+    private var hasHeard = false
+    private let startedAt: Instant
 
     /// How long a finished end waits for the other's word that it has finished too.
     static let farewellTime = TimeSpan.seconds(3)
+    /// How long datagrams may all be forged before the other end is taken to have another key.
+    static let keyTime = TimeSpan.seconds(10)
 
     /// Makes one end.
     public init(_ keys: PipeKeys, limits: PipeLimits = PipeLimits(), at now: Instant) {
@@ -53,6 +57,9 @@ public struct PipeEngine: Sendable {
         self.limits = limits
         flight = PipeFlight(segmentBytes: limits.segmentBytes, at: now)
         sink = PipeSink(limitBytes: limits.receiveBytes)
+        startedAt = now
+        // A first word at once, though nothing is written: it shows the other end whether the keys are the same.
+        sink.acknowledgeAtOnce(at: now)
     }
 
     // MARK: The owner
@@ -81,6 +88,11 @@ public struct PipeEngine: Sendable {
     /// Whether both streams are complete and the other end knows, or was told often enough: the datagrams may end.
     public private(set) var isOver = false
 
+    /// Whether the other end seems to have another key: in ten seconds datagrams have come, and all were forged.
+    public func hasForeignPeer(at now: Instant) -> Bool {
+        !hasHeard && drops[.forged] > 0 && now >= startedAt + Self.keyTime
+    }
+
     /// Stream bytes that the other end has acknowledged.
     public var deliveredBytes: UInt64 { flight.deliveredBytes }
     /// Stream bytes that have come in order.
@@ -105,6 +117,7 @@ public struct PipeEngine: Sendable {
         guard number < 1 << 62,
             let content = keys.receiving.open(sealed, nonce: Self.nonce(number), authenticating: header)
         else { return drop(.forged) }
+        hasHeard = true
         guard let packet = PipePacket(content) else { return drop(.malformed) }
         switch packet {
         case .data(let offset, let isEnd, let bytes):

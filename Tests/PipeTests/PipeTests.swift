@@ -119,6 +119,8 @@ private struct World {
     @Test func `a changed, foreign or repeated datagram changes nothing`() throws {
         var world = World(Self.bytes(2000, seed: 1), [], seed: 1, loss: 0)
         world.ends[0].write(world.sent[0])
+        // The first word acknowledges nothing.
+        _ = world.ends[0].pollTransmit(at: .zero)
         let polled = world.ends[0].pollTransmit(at: .zero)
         let datagram = try #require(polled)
         for place in datagram.indices {
@@ -156,6 +158,23 @@ private struct World {
         var same = engine("a", "b", "c", false)
         let result = same.receive(datagram, at: .zero)
         #expect(result == .accepted)
+    }
+
+    @Test func `another key is noticed though nothing is written`() throws {
+        func engine(_ secret: String, isOfferer: Bool) -> PipeEngine {
+            PipeEngine(PipeKeys(secret: secret, offerer: "o", answerer: "a", isOfferer: isOfferer), at: .zero)
+        }
+        let early = Instant.zero + .milliseconds(9999)
+        let late = Instant.zero + .seconds(10)
+        for (secret, isForeign) in [("s", false), ("t", true)] {
+            var sender = engine("s", isOfferer: true)
+            var receiver = engine(secret, isOfferer: false)
+            #expect(!receiver.hasForeignPeer(at: late), "nothing has come")
+            let polled = sender.pollTransmit(at: .zero)
+            _ = receiver.receive(try #require(polled), at: .zero)
+            #expect(!receiver.hasForeignPeer(at: early))
+            #expect(receiver.hasForeignPeer(at: late) == isForeign)
+        }
     }
 
     @Test func `a reader that stops holds up the sender within the limit`() {
