@@ -251,8 +251,11 @@ struct PeerPlan: Sendable {
     private func show(_ code: PeerCode) {
         Console.printError("code for the other end:\n\(code.text)")
         guard let codeTo else { return }
-        // Whole or not at all: somebody may wait for the file. The paths live through the calls.
-        let descriptor = unsafe open(codeTo + ".part", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        // Whole or not at all: somebody may wait for the file. What was left there is not written through, as it may be a
+        // link of somebody else's. The paths live through the calls.
+        _ = unsafe unlink(codeTo + ".part")
+        let flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
+        let descriptor = unsafe open(codeTo + ".part", flags, 0o600)
         guard descriptor >= 0 else { return Console.printError("floe: '\(codeTo)' cannot be written") }
         Console.write(code.text + "\n", to: descriptor)
         close(descriptor)
