@@ -25,7 +25,7 @@ public struct PipePump: ~Copyable {
 
     private enum News: Sendable {
         case datagrams([[UInt8]])
-        case state(ICEConnectionState)
+        case failed
         case ended
     }
 
@@ -48,7 +48,7 @@ public struct PipePump: ~Copyable {
     ///
     /// - Throws: `SystemError` if the process has no descriptor left.
     public mutating func run(progress: (Outcome) -> Void) throws(SystemError) -> Outcome {
-        let news = try Mailbox<News>(limit: 65_536)
+        let news = try Mailbox<News>(limit: 64)
         let readers = Self.follow(connection, news)
         defer { readers.forEach { $0.cancel() } }
         let poller = try Poller()
@@ -106,12 +106,16 @@ public struct PipePump: ~Copyable {
                 while true {
                     let batch = await connection.received.nextBatch()
                     guard !batch.isEmpty else { break }
-                    _ = news.push(.datagrams(batch))
+                    // While the output blocks, datagrams are lost as on the way; the last two news are not.
+                    _ = news.push(.datagrams(batch), leaving: 2)
                 }
                 _ = news.push(.ended)
             },
             Task {
-                for await state in connection.states { _ = news.push(.state(state)) }
+                for await state in connection.states where state == .failed {
+                    _ = news.push(.failed)
+                    break
+                }
             },
         ]
     }
@@ -120,9 +124,8 @@ public struct PipePump: ~Copyable {
         switch message {
         case .datagrams(let batch):
             for datagram in batch { _ = engine.receive(datagram, at: now) }
-        case .state(.failed): failure = "the path to the peer was lost"
+        case .failed: failure = "the path to the peer was lost"
         case .ended: if !engine.isOver { failure = failure ?? "the connection was closed" }
-        case .state: break
         }
     }
 
