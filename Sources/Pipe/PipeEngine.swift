@@ -161,7 +161,7 @@ public struct PipeEngine: Sendable {
     public mutating func pollTransmit(at now: Instant) -> [UInt8]? {
         if wantsFarewell > 0 || sink.takesAcknowledgement(at: now) {
             wantsFarewell = max(0, wantsFarewell - 1)
-            return seal(sink.acknowledgement(isDone: hasFinished))
+            return seal(sink.acknowledgement(isDone: hasFinished, at: now))
         }
         guard let segment = flight.next(number: sendNumber, at: now) else { return nil }
         return seal(segment)

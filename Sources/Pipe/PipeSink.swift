@@ -16,6 +16,8 @@ struct PipeSink: Sendable {
     private var endOffset: UInt64?
     private var unacknowledged = 0
     private var toldLimit: UInt64 = 0
+    /// When the news of room is told again, as long as nothing comes: it may have been lost, and the other end stand still.
+    private var repetition: TimeSpan?
     private(set) var acknowledgeAt: Instant?
     /// The offset of the next byte in order.
     private(set) var next: UInt64 = 0
@@ -47,6 +49,7 @@ struct PipeSink: Sendable {
         let isInOrder = numbers.highest.map { number == $0 + 1 } ?? (number == 0)
         guard numbers.insert(number) else { return false }
         unacknowledged += 1
+        repetition = nil
         // A gap is told at once, so that the other end learns of the loss early.
         let isUrgent = !isInOrder || unacknowledged >= 8
         acknowledgeAt = isUrgent ? now : min(acknowledgeAt ?? .distantFuture, now + .milliseconds(10))
@@ -84,7 +87,10 @@ struct PipeSink: Sendable {
             waitingStart = 0
         }
         // The other end may stand still for lack of room: tell it when half of it is free again.
-        if limit >= toldLimit + UInt64(limitBytes / 2) { acknowledgeAt = .zero }
+        if limit >= toldLimit + UInt64(limitBytes / 2) {
+            acknowledgeAt = .zero
+            repetition = .milliseconds(200)
+        }
         return bytes
     }
 
@@ -92,8 +98,12 @@ struct PipeSink: Sendable {
 
     func takesAcknowledgement(at now: Instant) -> Bool { acknowledgeAt.map { $0 <= now } ?? false }
 
-    mutating func acknowledgement(isDone: Bool) -> PipePacket {
+    mutating func acknowledgement(isDone: Bool, at now: Instant) -> PipePacket {
         acknowledgeAt = nil
+        if let span = repetition, !isComplete {
+            acknowledgeAt = now + span
+            repetition = TimeSpan(nanoseconds: min(span.nanoseconds * 2, TimeSpan.seconds(5).nanoseconds))
+        }
         unacknowledged = 0
         toldLimit = max(toldLimit, limit)
         return .ack(limit: toldLimit, isDone: isDone, ranges: numbers.ranges)

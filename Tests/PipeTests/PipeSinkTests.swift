@@ -1,3 +1,4 @@
+import NetTypes
 import Testing
 
 @testable import Pipe
@@ -15,5 +16,23 @@ import Testing
         sink.insert(bytes, at: 0, isEnd: false)
         #expect(sink.next == 400)
         #expect(sink.segmentBytes == 0)
+    }
+
+    @Test func `news of room is told again until something comes`() {
+        var sink = PipeSink(limitBytes: 1000)
+        _ = sink.insert(0, at: .zero)
+        sink.insert([UInt8](repeating: 7, count: 1000), at: 0, isEnd: false)
+        _ = sink.acknowledgement(isDone: false, at: .zero)
+        #expect(sink.acknowledgeAt == nil)
+        #expect(sink.read()?.count == 1000)
+        let later = [200, 600, 1400].map { Instant.zero + .milliseconds($0) }
+        _ = sink.acknowledgement(isDone: false, at: .zero)
+        for time in later {
+            #expect(sink.acknowledgeAt == time)
+            _ = sink.acknowledgement(isDone: false, at: time)
+        }
+        _ = sink.insert(1, at: later[2])
+        _ = sink.acknowledgement(isDone: false, at: later[2])
+        #expect(sink.acknowledgeAt == nil)
     }
 }
