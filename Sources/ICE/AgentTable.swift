@@ -16,6 +16,16 @@ public struct AgentTable: ~Copyable {
         case nobody
     }
 
+    /// What has become of a path that an agent was to have.
+    public enum Binding: Hashable, Sendable {
+        /// It is that agent's.
+        case bound
+        /// It stays another agent's.
+        case taken
+        /// The agent has as many as it may.
+        case full
+    }
+
     private struct Entry {
         var tag: AgentTag?
         var fragments: [UInt64] = []
@@ -90,17 +100,20 @@ public struct AgentTable: ~Copyable {
         entries[index].fragments.removeAll { $0 == key }
     }
 
-    /// Sends what comes from an address over a base to an agent: after its requests were believed.
+    /// Sends what comes from an address over a base to an agent: after a request or an answer was believed.
     ///
-    /// A path that another agent had is taken over: the newest authenticated request shows whose it is.
-    public mutating func bind(_ tag: AgentTag, base: BaseID, remote: SocketAddress) -> Bool {
-        guard let index = place(tag) else { return false }
+    /// Only an answer takes over what another agent has: the source of a request may be forged by the agent's own peer.
+    public mutating func bind(_ tag: AgentTag, base: BaseID, remote: SocketAddress, isAnswer: Bool) -> Binding {
+        guard let index = place(tag) else { return .taken }
         let key = PathKey(base, remote)
-        if paths[key] == UInt32(index) { return true }
-        guard entries[index].paths.count < Self.pathLimit else { return false }
+        if let owner = paths[key] {
+            if owner == UInt32(index) { return .bound }
+            guard isAnswer else { return .taken }
+        }
+        guard entries[index].paths.count < Self.pathLimit else { return .full }
         if let old = paths.insert(UInt32(index), for: key) { entries[Int(old)].paths.removeAll { $0 == key } }
         entries[index].paths.append(key)
-        return true
+        return .bound
     }
 
     /// Forgets an agent with all its fragments and paths.

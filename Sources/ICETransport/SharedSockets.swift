@@ -15,6 +15,8 @@ public enum SharedDrop: String, DropReason {
     case nobody
     /// A connection whose paths are as many as it may have.
     case tooManyPaths
+    /// A check from an address that another connection uses.
+    case pathOfAnother
 }
 
 /// Which connection a datagram is for, where many share a socket: by transaction, then fragment, then address.
@@ -60,9 +62,13 @@ final class SharedAgents: Sendable {
     }
 
     /// Has what comes from an address go to a connection, whose check or answer from there was believed.
-    func bind(_ tag: AgentTag, on socket: BaseID, from source: SocketAddress) {
+    func bind(_ tag: AgentTag, on socket: BaseID, from source: SocketAddress, isAnswer: Bool) {
         state.withLock { state in
-            if !state.table.bind(tag, base: socket, remote: source) { state.drops.count(.tooManyPaths) }
+            switch state.table.bind(tag, base: socket, remote: source, isAnswer: isAnswer) {
+            case .bound: break
+            case .taken: state.drops.count(.pathOfAnother)
+            case .full: state.drops.count(.tooManyPaths)
+            }
         }
     }
 
@@ -155,7 +161,11 @@ extension LoopRunner {
                 let (number, mayBind) = route
                 guard let user = end.users[number] else { continue }
                 let isBelieved = take(incoming.payload(of: index), from: source, user.base, user.driven)
-                if isBelieved, mayBind { agents.bind(user.driven.tag, on: end.base, from: peer) }
+                if isBelieved, mayBind {
+                    // Of the messages of Binding only answers begin with 1.
+                    let isAnswer = incoming.payload(of: index)[0] == 1
+                    agents.bind(user.driven.tag, on: end.base, from: peer, isAnswer: isAnswer)
+                }
                 if !touched.contains(number) { touched.append(number) }
             }
             incoming.removeAll()

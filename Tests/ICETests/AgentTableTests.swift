@@ -43,7 +43,7 @@ import Testing
             let remote = SocketAddress(Self.source.ip, port: UInt16(3000 + index))
             let data: [UInt8] = [200, 1]
             #expect(table.route(data.span, on: Self.base, from: remote) == .nobody)
-            #expect(table.bind(agent.tag, base: Self.base, remote: remote) == true)
+            #expect(table.bind(agent.tag, base: Self.base, remote: remote, isAnswer: false) == .bound)
             #expect(table.route(data.span, on: Self.base, from: remote) == .agent(agent.tag))
             #expect(table.route(data.span, on: BaseID(rawValue: 2), from: remote) == .nobody)
         }
@@ -70,15 +70,19 @@ import Testing
         #expect(table.add(usernameFragment: "efgh", for: one) == true)
         table.remove(usernameFragment: "abcd", for: one)
         #expect(table.add(usernameFragment: "abcd", for: other) == true)
-        #expect(table.bind(one, base: Self.base, remote: Self.source) == true)
-        #expect(table.bind(other, base: Self.base, remote: Self.source) == true)
+        #expect(table.bind(one, base: Self.base, remote: Self.source, isAnswer: false) == .bound)
         let data: [UInt8] = [200]
+        // The other one's peer can send a check from that address, but not answer one.
+        #expect(table.bind(other, base: Self.base, remote: Self.source, isAnswer: false) == .taken)
+        #expect(table.route(data.span, on: Self.base, from: Self.source) == .agent(one))
+        #expect(table.bind(other, base: Self.base, remote: Self.source, isAnswer: true) == .bound)
         #expect(table.route(data.span, on: Self.base, from: Self.source) == .agent(other))
         table.remove(other)
         #expect(table.route(data.span, on: Self.base, from: Self.source) == .nobody)
         for index in 0..<40 {
             let remote = SocketAddress(Self.source.ip, port: UInt16(index + 1))
-            #expect(table.bind(one, base: Self.base, remote: remote) == (index < AgentTable.pathLimit))
+            let binding = table.bind(one, base: Self.base, remote: remote, isAnswer: false)
+            #expect(binding == (index < AgentTable.pathLimit ? .bound : .full))
         }
     }
 
