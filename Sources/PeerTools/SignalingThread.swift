@@ -32,12 +32,16 @@ struct SignalingThread: ~Copyable {
         _ messages: AsyncStream<ServerMessage>.Continuation
     ) -> PeerError? {
         do {
+            // What waits to be said outlasts an address that does not answer.
+            var waiting: [ClientMessage] = []
             var failure = PeerError("the server at \(place.authority) does not answer")
             for address in try ServerFinder.addresses(of: place.host, port: place.port) {
                 do throws(SocketError) {
                     let socket = try TCPSocket(connectingTo: address)
                     var thread = SignalingThread(socket, place, tls)
-                    guard let found = try thread.run(outgoing, messages) else { return nil }
+                    swap(&thread.waiting, &waiting)
+                    guard let found = thread.run(outgoing, messages) else { return nil }
+                    swap(&thread.waiting, &waiting)
                     failure = PeerError("\(place.authority): \(found)")
                     if thread.isOpen { return failure }
                 } catch {
@@ -69,7 +73,7 @@ struct SignalingThread: ~Copyable {
     private mutating func run(
         _ outgoing: Mailbox<ClientMessage?>,
         _ messages: AsyncStream<ServerMessage>.Continuation
-    ) throws(SocketError) -> String? {
+    ) -> String? {
         do throws(SystemError) {
             let poller = try Poller()
             var events = PollEvents(capacity: 4)
@@ -93,7 +97,7 @@ struct SignalingThread: ~Copyable {
                 if let failure = step(messages, at: now) { return isLeaving ? nil : failure }
                 if isOpen, pingAt == .distantFuture { pingAt = now + .seconds(10) }
                 if socket.isFinished { return isLeaving ? nil : "the server has closed the connection" }
-                if !isOpen, now >= opensUntil { return "the server takes too long to answer" }
+                if !isOpen, now >= opensUntil { return isLeaving ? nil : "the server takes too long to answer" }
                 let interest: Interest = connection.wantsWrite ? [.read, .write] : .read
                 try poller.modify(connection.descriptor, token: 0, interest: interest)
                 let next = min(pingAt, socket.nextTimeout ?? .distantFuture, isOpen ? .distantFuture : opensUntil)
