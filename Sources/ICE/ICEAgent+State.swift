@@ -179,6 +179,8 @@ extension ICEAgent {
             }
             if isOwn {
                 isEstablished = true
+                // Patience was for the first connection; the end of this one is told when it is known.
+                patienceEnds = .distantFuture
                 if !isSuspect { hasAdvisedRestart = false }
             }
             let isDone =

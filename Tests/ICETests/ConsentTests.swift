@@ -68,6 +68,15 @@ import Testing
         #expect(verdict.contains(.consentLost))
     }
 
+    @Test func `The patience of the start does not hide the end of a connection (ice 131, 137)`() {
+        var lone = connected { $0.patience = .seconds(900) }
+        lone.agent.localGatheringDone(at: lone.now)
+        lone.agent.endOfRemoteCandidates(at: lone.now)
+        _ = lone.run(for: .seconds(40))
+        #expect(lone.agent.path() == nil)
+        #expect(lone.agent.state == .failed)
+    }
+
     @Test func `Any outstanding request's answer renews consent (ice 132)`() throws {
         var lone = connected()
         let start = lone.now
