@@ -56,7 +56,7 @@ final class Driven: @unchecked Sendable {
         return ICEReport(
             state: session.state,
             role: session.role,
-            path: path,
+            isRelayed: path?.isRelayed,
             selected: path.flatMap { path in pairs.first { $0.base == path.base && $0.isValid && $0.isNominated } },
             verdict: session.verdict,
             statistics: session.statistics,

@@ -48,8 +48,8 @@ public struct ICEReport: Sendable {
     public let state: ICEConnectionState
     /// Who nominates.
     public let role: ICERole
-    /// Where data goes.
-    public let path: ICEPath?
+    /// Whether data goes over a relay; `nil` without a path.
+    public let isRelayed: Bool?
     /// The pair of that path; addresses that must stay hidden are `nil` in it.
     public let selected: ICEPairSnapshot?
     /// Why there is no connection, or what is known of the one there is.
@@ -64,7 +64,7 @@ public struct ICEReport: Sendable {
     public let mappings: [MappingObservation]
     /// Servers that gave nothing.
     public let serverFailures: [ICEServerFailure]
-    /// The agent's recording, if the configuration asks for one.
+    /// The agent's recording, if the configuration asks for one; it holds passwords and addresses that are to stay hidden.
     public let recording: [UInt8]?
 }
 

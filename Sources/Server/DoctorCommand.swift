@@ -109,9 +109,9 @@ enum DoctorCommand {
 
     private static func fill(_ findings: inout Findings, _ report: ICEReport) {
         findings.findings = report.verdict.findings.map(\.cause.sentence)
-        findings.isRelayed = report.path?.isRelayed
+        findings.isRelayed = report.isRelayed
         findings.local = report.selected?.local?.description
-        findings.remote = report.path?.destination.description
+        findings.remote = report.selected?.remote?.description
         findings.checksSent = report.statistics.requestsSent
         findings.candidates = report.candidates.map(\.text)
         findings.mappings = report.mappings.map { "\($0)" }
@@ -189,7 +189,7 @@ enum PingPong {
                 let (trips, isPeerDone) = tally.state.withLock { ($0.trips.count, $0.isPeerDone) }
                 if trips >= count {
                     connection.send([Array("floe bye".utf8)])
-                    if let now = await connection.report(), now.path != nil, now.verdict.outcome != .interrupted {
+                    if let now = await connection.report(), now.isRelayed != nil, now.verdict.outcome != .interrupted {
                         report = now
                     }
                     if isPeerDone { farewellsLeft -= 1 }

@@ -69,9 +69,12 @@ enum PeerOptions {
 
     /// `connected directly: 192.0.2.1:5000 to 198.51.100.2:6000`.
     static func pathLine(_ meeting: Meeting) async -> String {
-        guard let report = await meeting.connection.report(), let path = report.path else { return "connected" }
+        guard let report = await meeting.connection.report(), let isRelayed = report.isRelayed else {
+            return "connected"
+        }
         let local = report.selected?.local.map { "\($0) to " } ?? ""
-        return "connected \(path.isRelayed ? "over a relay" : "directly"): \(local)\(path.destination)"
+        let remote = report.selected?.remote?.description ?? "a concealed address"
+        return "connected \(isRelayed ? "over a relay" : "directly"): \(local)\(remote)"
     }
 }
 

@@ -126,7 +126,7 @@ import Testing
                 let (one, other) = await pair.exchange()
                 #expect(one == Array("from the second".utf8) && other == Array("from the first".utf8))
                 let report = await pair.first.report()
-                #expect(report?.path?.isRelayed == (number == 0))
+                #expect(report?.isRelayed == (number == 0))
                 for candidate in report?.candidates ?? [] where candidate.type == .host {
                     if candidate.address == .ip(.loopback(.ipv4)) { ports.insert(candidate.port) }
                 }
