@@ -101,7 +101,8 @@ final class GatewayClient {
             mapper.streamOpened(name, at: now)
         }
         var isOver = stream.connection.failure != nil
-        while !isOver, stream.isOpen {
+        // What is left over makes the descriptor readable again.
+        for _ in 0..<8 where !isOver && stream.isOpen {
             var result = StreamReadResult.wouldBlock
             scratch.removeAll(keepingCapacity: true)
             scratch.append(addingCapacity: 16_384) { result = stream.connection.read(into: &$0) }
