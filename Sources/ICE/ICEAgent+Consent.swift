@@ -65,6 +65,9 @@ extension ICEAgent {
     /// A consent check is sent once, under a new identifier (ice 129). If no answer comes within three round trips, up to
     /// three connectivity checks follow, so that a dead path is known in about ten round trips instead of 30 s; consent
     /// checks themselves keep their distance of 4 s.
+    ///
+    /// Departure: RFC 7675 §5.1 and RFC 8445 §11 know no requests between two consent checks. A dead path would be known
+    /// only after 30 s.
     mutating func consentDue(_ index: Int, at now: Instant) {
         guard isKept(index) else {
             pairs[index].nextConsent = .distantFuture
@@ -153,15 +156,19 @@ extension ICEAgent {
     /// Data have come and come no more: that is worth one question, while the next consent check may be 6 s away.
     ///
     /// The timer runs only while data come, and is set once for all data of its span.
+    ///
+    /// Departure: RFC 7675 §5.1 asks at its own pace only. There is one such question a second for each component at most.
     mutating func listen(at now: Instant) {
         quietAt = .distantFuture
         for component in components.indices where components[component].isListening {
-            let due = components[component].lastHeard + Self.quietSpan
+            let quiet = components[component].lastHeard + Self.quietSpan
+            let due = max(quiet, components[component].silenceProbeAllowedAt)
             guard now >= due else {
                 quietAt = min(quietAt, due)
                 continue
             }
             components[component].isListening = false
+            components[component].silenceProbeAllowedAt = now + .seconds(1)
             if let carrier = pairIndex(components[component].carrier) { probe(carrier, at: now) }
         }
     }

@@ -241,4 +241,6 @@ struct ComponentState {
     var lastHeard = Instant.zero
     /// Whether data came since it was last asked why none come.
     var isListening = false
+    /// Before that time silence is not asked about again.
+    var silenceProbeAllowedAt = Instant.zero
 }

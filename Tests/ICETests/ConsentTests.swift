@@ -77,6 +77,20 @@ import Testing
         #expect(lone.agent.state == .failed)
     }
 
+    @Test func `Data that come and go are asked about once a second at most`() {
+        var lone = connected()
+        var questions = 0
+        for _ in 0..<6 {
+            lone.receive([200])
+            for sent in lone.run(for: .milliseconds(550)) where sent.isRequest {
+                questions += 1
+                lone.answer(sent)
+            }
+        }
+        // 3.3 s: no consent check is due yet.
+        #expect((1...4).contains(questions))
+    }
+
     @Test func `Any outstanding request's answer renews consent (ice 132)`() throws {
         var lone = connected()
         let start = lone.now
