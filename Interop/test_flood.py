@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 import time
 
@@ -19,17 +18,7 @@ USER, PASSWORD = "alice", "wonderland"
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def option(name, default):
-    """Takes `name N` out of the arguments; the other options are those of every test."""
-    if name not in sys.argv:
-        return default
-    index = sys.argv.index(name)
-    value = int(sys.argv[index + 1])
-    del sys.argv[index:index + 2]
-    return value
-
-
-COUNT, RATE = option("--count", 1_000_000), option("--rate", 100_000)
+COUNT, RATE = results.option("--count", 1_000_000), results.option("--rate", 100_000)
 
 
 def compiled(directory):

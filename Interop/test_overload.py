@@ -10,10 +10,10 @@ import threading
 import time
 
 from lab import Lab, entered, require_root_and_tools
-from load import Account, World, option, result
+from load import Account, World, result
 from support import results, server, stun
 
-SECONDS = option("--seconds", 20)
+SECONDS = results.option("--seconds", 20)
 REFRESH, LIFETIME = 0x004, 0x000D
 TIMES, LEAST = 3, 2.2
 RELAYING, ASKING = 20, 10

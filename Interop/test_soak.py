@@ -7,11 +7,11 @@ import threading
 import time
 
 from lab import Lab, require_root_and_tools
-from load import Account, World, option
+from load import Account, World
 
 from support import results, server
 
-SECONDS = option("--seconds", 3600)
+SECONDS = results.option("--seconds", 3600)
 USER, PASSWORD = "alice", "wonderland"
 ALLOCATIONS, SHARE = 5000, 0.8
 # Two generators relay over most of them, in turns that overlap; a third makes and deletes the rest all the time.

@@ -14,16 +14,6 @@ from support import server
 CLIENT = "203.0.113.20"
 
 
-def option(name, default):
-    """Takes `name N` out of the arguments; the other options are those of every test."""
-    if name not in sys.argv:
-        return default
-    index = sys.argv.index(name)
-    value = int(sys.argv[index + 1])
-    del sys.argv[index:index + 2]
-    return value
-
-
 def _prepare():
     # Whatever else the machine does must not keep the load from being what the test says.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

@@ -18,6 +18,16 @@ from . import server
 LONGEST = 1500
 
 
+def option(name, default):
+    """Takes `name N` out of the arguments; the other options are those of every test."""
+    if name not in sys.argv:
+        return default
+    index = sys.argv.index(name)
+    value = int(sys.argv[index + 1])
+    del sys.argv[index:index + 2]
+    return value
+
+
 class Results:
     """Counts passed and failed tests; the last line of a run is `N passed, N failed`."""
 

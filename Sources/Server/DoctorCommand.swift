@@ -23,19 +23,7 @@ enum DoctorCommand {
                         "CODE",
                         help: "connect to the person who gives the same code; new makes one"
                     ),
-                    OptionSpecification("offer", help: "connect by codes: print one, and take the other end's answer"),
-                    OptionSpecification(
-                        "answer",
-                        "CODE",
-                        help: "connect by codes: answer this one; @FILE reads a file"
-                    ),
-                    OptionSpecification("code-to", "FILE", help: "write our code to a file too"),
-                    OptionSpecification(
-                        "code-from",
-                        "FILE",
-                        help: "take the answer from a file, as soon as it is there"
-                    ),
-                ]
+                ] + PeerOptions.codes
             ),
             PeerOptions.path,
             ("Output", [OptionSpecification("json", help: "print the findings for programs")]),

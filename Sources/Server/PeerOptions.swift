@@ -14,6 +14,13 @@ import TURN
 
 /// What the commands that meet a peer have in common.
 enum PeerOptions {
+    static let codes = [
+        OptionSpecification("offer", help: "by codes: print one, and take the other end's answer"),
+        OptionSpecification("answer", "CODE", help: "by codes: answer this one; @FILE reads it from a file"),
+        OptionSpecification("code-to", "FILE", help: "write our code to a file too"),
+        OptionSpecification("code-from", "FILE", help: "take the answer from a file, as soon as it is there"),
+    ]
+
     static let path: (heading: String, options: [OptionSpecification]) = (
         "How to connect",
         [

@@ -19,21 +19,8 @@ enum PipeCommand {
         [
             (
                 "How to meet",
-                [
-                    OptionSpecification("server", "URL", help: "over a server's signaling, such as https://HOST:8443"),
-                    OptionSpecification("offer", help: "by codes: print one, and take the other end's answer"),
-                    OptionSpecification(
-                        "answer",
-                        "CODE",
-                        help: "by codes: answer this one; @FILE reads it from a file"
-                    ),
-                    OptionSpecification("code-to", "FILE", help: "write our code to a file too"),
-                    OptionSpecification(
-                        "code-from",
-                        "FILE",
-                        help: "take the answer from a file, as soon as it is there"
-                    ),
-                ]
+                [OptionSpecification("server", "URL", help: "over a server's signaling, such as https://HOST:8443")]
+                    + PeerOptions.codes
             ),
             (
                 "What to send",
