@@ -385,24 +385,28 @@ int floe_sender_failure(const struct floe_sender *sender, int index, int *first,
     return sender->results[index];
 }
 
-int floe_receive_icmp_error(int descriptor, floe_icmp_error *error) {
+int floe_receive_icmp_error(int descriptor, floe_icmp_error *error, uint8_t *quote, int capacity) {
     kernel_address destination;
     union {
         struct cmsghdr header;
         char bytes[512];
     } controls;
+    struct iovec room = {.iov_base = quote, .iov_len = capacity < 0 ? 0 : capacity > 255 ? 255 : (size_t)capacity};
     struct msghdr message = {
         .msg_name = &destination,
         .msg_namelen = sizeof destination,
+        .msg_iov = &room,
+        .msg_iovlen = quote ? 1 : 0,
         .msg_control = &controls,
         .msg_controllen = sizeof controls,
     };
     ssize_t received;
+    memset(error, 0, sizeof *error);
     do {
         received = recvmsg(descriptor, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
     } while (received < 0 && errno == EINTR);
     if (received < 0) return errno == EAGAIN ? 0 : -errno;
-    memset(error, 0, sizeof *error);
+    error->quoted = (uint8_t)received;
     if (message.msg_namelen >= sizeof(struct sockaddr_in)) from_kernel(&destination.any, &error->destination);
     for (struct cmsghdr *item = CMSG_FIRSTHDR(&message); item; item = CMSG_NXTHDR(&message, item)) {
         int is_v4 = item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_RECVERR;

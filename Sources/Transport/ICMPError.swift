@@ -22,13 +22,31 @@ extension UDPSocketHandle {
     public func nextICMPError() -> ICMPError? {
         var error = floe_icmp_error()
         // The C function uses the pointer during the call only.
-        guard unsafe floe_receive_icmp_error(descriptor, &error) > 0 else { return nil }
-        return ICMPError(
-            destination: error.destination.socketAddress,
-            isICMP: error.family != 0,
-            type: error.type,
-            code: error.code,
-            mtu: error.mtu
-        )
+        guard unsafe floe_receive_icmp_error(descriptor, &error, nil, 0) > 0 else { return nil }
+        return ICMPError(error)
+    }
+
+    /// Takes the oldest error, and appends to `quote` the beginning of the datagram it is about, as far as it was quoted.
+    public func nextICMPError(quoting quote: inout OutputSpan<UInt8>) -> ICMPError? {
+        var error = floe_icmp_error()
+        // The kernel writes at most the free capacity, behind what the span has already.
+        let result = unsafe quote.withUnsafeMutableBufferPointer { buffer, count in
+            guard let start = buffer.baseAddress else { return Int32(0) }
+            let room = Int32(clamping: buffer.count - count)
+            let result = unsafe floe_receive_icmp_error(descriptor, &error, start + count, room)
+            count += Int(error.quoted)
+            return result
+        }
+        return result > 0 ? ICMPError(error) : nil
+    }
+}
+
+extension ICMPError {
+    fileprivate init(_ error: floe_icmp_error) {
+        destination = error.destination.socketAddress
+        isICMP = error.family != 0
+        type = error.type
+        code = error.code
+        mtu = error.mtu
     }
 }

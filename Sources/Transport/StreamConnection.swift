@@ -68,6 +68,13 @@ public struct StreamConnection: ~Copyable, Sendable {
         _ = floe_set_option(descriptor, 4, FLOE_OPTION_UNSENT_LOW_WATER, Int32(clamping: bytes))
     }
 
+    /// Marks what is sent from now on with a traffic class (the code point and, lowest, the ECN bits, which TCP sets itself).
+    public func setTrafficClass(_ trafficClass: UInt8) {
+        // A packet without the mark arrives all the same.
+        let family: Int32 = socket.remoteAddress.family == .ipv4 ? 4 : 6
+        _ = floe_set_option(descriptor, family, FLOE_OPTION_TRAFFIC_CLASS, Int32(trafficClass))
+    }
+
     // MARK: Reading
 
     /// The first byte that `read` will give, if `readAhead` has found one.

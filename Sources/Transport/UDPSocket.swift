@@ -64,6 +64,8 @@ public struct UDPSocket: ~Copyable, Sendable {
         public var isIPv6Only = true
         /// Whether the local address of each datagram is told; `nil` means where the socket is bound to no address.
         public var reportsLocalAddress: Bool?
+        /// The traffic class of what is sent, with the ECN bits lowest; a datagram's own goes before it.
+        public var trafficClass: UInt8 = 0
         /// Whether the traffic class, with the ECN bits, of each datagram is told.
         public var reportsTrafficClass = false
         /// Whether the TTL or hop limit of each datagram is told.
@@ -186,6 +188,9 @@ struct OptionSetter {
         if options.allowsMissingAddress { try set(FLOE_OPTION_FREE_BIND, 1, "IP_FREEBIND") }
         if options.reportsLocalAddress ?? address.ip.isUnspecified {
             try set(FLOE_OPTION_PACKET_INFORMATION, 1, "the reporting of local addresses")
+        }
+        if options.trafficClass != 0 {
+            try set(FLOE_OPTION_TRAFFIC_CLASS, Int32(options.trafficClass), "the traffic class")
         }
         if options.reportsTrafficClass {
             try set(FLOE_OPTION_RECEIVE_TRAFFIC_CLASS, 1, "the reporting of traffic classes")

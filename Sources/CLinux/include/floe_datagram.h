@@ -81,10 +81,13 @@ typedef struct floe_icmp_error {
     uint8_t code;
     /// 4 for ICMP, 6 for ICMPv6, 0 for an error of this host.
     uint8_t family;
-    uint8_t reserved;
+    /// How many bytes of the datagram that it is about were written.
+    uint8_t quoted;
 } floe_icmp_error;
 
 /// Takes the oldest error: 1, 0 if there is none, or a negative errno.
-int floe_receive_icmp_error(int descriptor, floe_icmp_error *error);
+///
+/// The beginning of the datagram that it is about goes to `quote`, unless that is null: at most `capacity` and 255 bytes.
+int floe_receive_icmp_error(int descriptor, floe_icmp_error *error, uint8_t *quote, int capacity);
 
 #endif
