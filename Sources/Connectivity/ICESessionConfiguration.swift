@@ -197,6 +197,9 @@ public struct ICESessionConfiguration: Sendable {
     ///
     /// For NATs that block an address after an unexpected packet from it; `nil` for none.
     public var openerHopLimit: UInt8?
+    /// The differentiated services code point of all that is sent: checks and their answers have the one of the data
+    /// (RFC 8445 §7.2.3; ice 45); 0 to 63, the driver sees to it.
+    public var dscp: UInt8 = 0
     /// The SOFTWARE attribute of Allocate requests.
     public var software: String?
     /// How long each step is waited for.

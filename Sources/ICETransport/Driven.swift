@@ -25,6 +25,8 @@ final class Driven: @unchecked Sendable {
     var pending: [EffectID: SlotHandle] = [:]
     /// Its number among those that share sockets.
     let tag: AgentTag
+    /// The byte of the IP header that all its packets have; the ECN bits are not used.
+    let trafficClass: UInt8
     /// Its user name fragments there, the newest last.
     var fragments: [String] = []
     /// Multicast DNS names that were published for it.
@@ -47,6 +49,7 @@ final class Driven: @unchecked Sendable {
         session = try ICESession(configuration, tag: tag, at: now)
         self.tag = tag
         self.core = core
+        trafficClass = configuration.dscp &<< 2
     }
 
     /// All that is known of the session.
@@ -149,6 +152,8 @@ enum Socket {
     case stream(StreamEnd)
     case secure(SecureEnd)
     case shared(SharedEnd)
+    case sharedListener(SharedListener)
+    case undecided(UndecidedStream)
 }
 
 /// A socket and its place in the loop's pool; `nil` for one that is not the session's alone.

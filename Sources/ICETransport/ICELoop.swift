@@ -3,7 +3,7 @@ public import Crypto
 public import Diagnostics
 public import EventLoop
 import ICE
-import NetTypes
+public import NetTypes
 import Synchronization
 import Transport
 
@@ -15,11 +15,15 @@ public struct ICELoopOptions: Sendable {
     public var dtls: DTLSContext?
     /// Which interfaces are used, by their names; those of containers and tests may be left out.
     public var usesInterface: @Sendable (String) -> Bool = { _ in true }
-    /// One UDP port for all connections; 0 leaves it to the system, `nil` gives each connection sockets of its own.
+    /// One UDP and one TCP port for all connections; 0 leaves it to the system, `nil` gives each connection its own.
     ///
-    /// Datagrams find their connection by transaction, then user name fragment, then address. TURN servers are reached
-    /// over sockets of their own, and TCP candidates have listeners of their own.
+    /// Datagrams find their connection by transaction, then user name fragment, then address; TCP connections by the user
+    /// name fragment of their first check. TURN servers are reached over sockets of their own.
     public var sharedPort: UInt16?
+    /// How many accepted TCP connections of the shared port may not have said yet whom they are for; the oldest goes.
+    public var undecidedStreams = 512
+    /// How long such a connection may take to say it.
+    public var undecidedPatience = TimeSpan.seconds(10)
     /// The ports of UDP sockets that are not shared; `nil` leaves them to the system.
     public var ports: ClosedRange<UInt16>?
     /// How many connections the loop carries.
@@ -104,7 +108,7 @@ public final class ICELoop: Sendable {
         throw ICELoopFull()
     }
 
-    /// Datagrams on shared sockets that were for no connection, by reason.
+    /// Datagrams, TCP connections and ICMP errors on shared ports that were for no connection, by reason.
     public var sharedDrops: DropCounters<SharedDrop> { agents?.drops ?? DropCounters() }
 
     /// How many connections there are.

@@ -140,6 +140,7 @@ extension LoopRunner {
     }
 
     private func listen(_ id: EffectID, _ local: SocketAddress, _ driven: Driven) {
+        if let port = options.sharedPort { return listenShared(id, local, port, driven) }
         do throws(SocketError) {
             var listenerOptions = TCPListener.Options()
             // Connections to peers leave from the same port, for simultaneous open (RFC 6544 §4.1).
@@ -162,6 +163,8 @@ extension LoopRunner {
         _ target: SocketAddress,
         _ driven: Driven
     ) {
+        // A shared port is not connected to itself, which the system would do.
+        guard source != target else { return driven.session.failed(id, .unreachable, at: now) }
         do throws(SocketError) {
             let end: StreamEnd
             switch kind {
@@ -181,6 +184,7 @@ extension LoopRunner {
             }
             end.handle = handle
             driven.pending[id] = handle
+            mark(end)
         } catch {
             driven.session.failed(id, Self.failure(error), at: now)
         }
@@ -246,6 +250,8 @@ extension LoopRunner {
         switch endpoint.socket {
         case .secure(let end): drop(end)
         case .shared(let end): if let user = driven.tag.index { end.users[user] = nil }
+        case .sharedListener(let end): if let user = driven.tag.index { end.users[user] = nil }
+        case .undecided(let stream): drop(stream, nil)
         case .datagrams, .listener, .stream: if let handle = endpoint.handle { _ = sockets.remove(handle) }
         }
     }

@@ -27,7 +27,11 @@ extension LoopRunner {
             if end.effect == nil, driven.bases[end.base] != nil { read(end) }
             drain(driven)
         case .secure(let end): receive(end)
-        case .shared(let end): receiveShared(end)
+        case .shared(let end):
+            if event.isBroken { readSharedErrors(end) }
+            if event.isReadable { receiveShared(end) }
+        case .sharedListener(let end): acceptShared(end)
+        case .undecided(let stream): receive(stream)
         }
     }
 
@@ -58,21 +62,6 @@ extension LoopRunner {
         }
     }
 
-    private func readErrors(_ end: DatagramEnd) {
-        while let error = end.socket.handle.nextICMPError() {
-            let failure: SendFailure
-            switch (error.destination.family, error.type, error.code) {
-            case (.ipv4, 3, 4) where error.isICMP, (.ipv6, 2, _) where error.isICMP:
-                failure = .messageTooBig(mtu: UInt16(exactly: error.mtu))
-            case (.ipv4, 3, 3) where error.isICMP, (.ipv6, 1, 4) where error.isICMP: failure = .refused
-            case (.ipv4, 3, _) where error.isICMP, (.ipv6, 1, _) where error.isICMP: failure = .unreachable
-            default: continue
-            }
-            let destination = SocketAddress(error.destination.ip, port: error.destination.port)
-            end.driven.session.sendFailed(on: end.base, to: destination, failure, at: now)
-        }
-    }
-
     /// Sends what the owner gave.
     func send(_ datagram: [UInt8], _ driven: Driven) {
         var result = SessionSend.noPath
@@ -100,7 +89,7 @@ extension LoopRunner {
         switch driven.bases[base]?.socket {
         case .datagrams(let end)?:
             if let hopLimit { return end.socket.send(bytes, to: destination, hopLimit: hopLimit) }
-            transmit(bytes, DatagramRoute(end.socket.handle, to: destination))
+            transmit(bytes, DatagramRoute(end.socket.handle, to: destination), driven)
         case .shared(let end)?:
             if let hopLimit { return end.socket.send(bytes, to: destination, hopLimit: hopLimit) }
             transmitShared(bytes, end, driven, destination)
@@ -109,11 +98,14 @@ extension LoopRunner {
             // A message that there is no room for is lost as a whole: a datagram.
             _ = end.connection.write(bytes)
             watch(end)
-        case .listener?, nil: break
+        case .listener?, .sharedListener?, .undecided?, nil: break
         }
     }
 
-    func transmit(_ bytes: Span<UInt8>, _ route: DatagramRoute) {
+    /// Queues a datagram, with the code point that all of its session's packets have (RFC 8445 §7.2.3; ice 45).
+    func transmit(_ bytes: Span<UInt8>, _ route: DatagramRoute, _ driven: Driven) {
+        var route = route
+        route.trafficClass = driven.trafficClass
         if outgoing.enqueue(copying: bytes, on: route) { return }
         outgoing.flush()
         _ = outgoing.enqueue(copying: bytes, on: route)
@@ -128,6 +120,7 @@ extension LoopRunner {
                 let remote = socket.remoteAddress
                 let stream = StreamEnd(StreamConnection(socket), newBase(), end.driven, effect: nil)
                 guard add(stream) else { continue }
+                mark(stream)
                 end.driven.session.accepted(
                     stream.base,
                     on: end.base,
@@ -208,6 +201,11 @@ extension LoopRunner {
             }
         }
         watch(end)
+    }
+
+    /// Has a connection's packets marked as datagrams are.
+    func mark(_ end: StreamEnd) {
+        if end.driven.trafficClass != 0 { end.connection.setTrafficClass(end.driven.trafficClass) }
     }
 
     /// Has the poller look for what the connection waits for.

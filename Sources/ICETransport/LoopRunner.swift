@@ -51,6 +51,9 @@ final class LoopRunner: @unchecked Sendable {
     /// Which session a datagram is for, where they share sockets, and those sockets by their addresses.
     let agents: SharedAgents?
     var shared: [SocketAddress: SharedEnd] = [:]
+    var sharedListeners: [SocketAddress: SharedListener] = [:]
+    /// Connections to those listeners that have not said yet whom they are for, the oldest first.
+    var undecided: [UndecidedStream] = []
     var wheel: TimerWheel
     /// What sessions write into.
     var scratch: [UInt8] = []
@@ -223,7 +226,11 @@ final class LoopRunner: @unchecked Sendable {
 
     private func wake(_ token: PollToken) {
         if token.kind == TokenKind.endpoint {
-            if case .secure(let end)? = sockets.read(token.handle, { $0 }) { handleTimeout(end) }
+            switch sockets.read(token.handle, { $0 }) {
+            case .secure(let end)?: handleTimeout(end)
+            case .undecided(let stream)?: drop(stream, .silentStream)
+            case .datagrams?, .listener?, .stream?, .shared?, .sharedListener?, nil: break
+            }
             return
         }
         guard let driven = sessions.read(token.handle, { $0 }) else { return }

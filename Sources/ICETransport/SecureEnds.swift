@@ -16,7 +16,10 @@ extension LoopRunner {
         _ driven: Driven
     ) throws(SocketError) {
         guard let context = options.dtls else { return driven.session.failed(id, .tlsFailed, at: now) }
-        let socket = try UDPSocket(boundTo: SocketAddress(source.ip, port: 0, scope: source.scope))
+        var socketOptions = UDPSocket.Options()
+        socketOptions.trafficClass = driven.trafficClass
+        let local = SocketAddress(source.ip, port: 0, scope: source.scope)
+        let socket = try UDPSocket(boundTo: local, options: socketOptions)
         let session = DTLSSession(client: context, serverName: name, at: now)
         let connection = DTLSConnection(socket, to: target, session: session)
         let end = SecureEnd(connection, to: target, newBase(), driven, id)

@@ -1,81 +1,14 @@
 import Bytes
 import Connectivity
-import Diagnostics
 import ICE
-public import NetTypes
+import NetTypes
 import STUN
-import Synchronization
 import Transport
 
-/// Why a datagram on a shared socket was for nobody.
-public enum SharedDrop: String, DropReason {
-    /// A check whose user name begins with a fragment that no connection has.
-    case unknownUsernameFragment
-    /// A response that was not asked for, or data over a path that no connection uses.
-    case nobody
-    /// A connection whose paths are as many as it may have.
-    case tooManyPaths
-    /// A check from an address that another connection uses.
-    case pathOfAnother
-}
-
-/// Which connection a datagram is for, where many share a socket: by transaction, then fragment, then address.
-///
-/// The lock is held for a look-up or a change in a table; only connections that begin or end on other threads contend.
-final class SharedAgents: Sendable {
-    struct State: ~Copyable {
-        var table: AgentTable
-        var drops = DropCounters<SharedDrop>()
-    }
-
-    let state: Mutex<State>
-
-    init(limit: Int) {
-        var entropy = Entropy.system
-        state = Mutex(State(table: AgentTable(limit: limit, entropy: &entropy)))
-    }
-
-    /// Takes a connection in; `nil` if there are as many as may be.
-    func insert() -> AgentTag? { state.withLock { $0.table.insert() } }
-
-    func remove(_ tag: AgentTag) { state.withLock { $0.table.remove(tag) } }
-
-    /// `false` if another connection has the fragment.
-    func add(_ fragment: String, _ tag: AgentTag) -> Bool {
-        state.withLock { $0.table.add(usernameFragment: fragment, for: tag) }
-    }
-
-    func remove(_ fragment: String, _ tag: AgentTag) {
-        state.withLock { $0.table.remove(usernameFragment: fragment, for: tag) }
-    }
-
-    /// The number of the connection that a datagram is for.
-    func route(_ bytes: Span<UInt8>, on socket: BaseID, from source: SocketAddress) -> UInt32? {
-        state.withLock { state in
-            switch state.table.route(bytes, on: socket, from: source) {
-            case .agent(let tag): return tag.index
-            case .unknownUsernameFragment: state.drops.count(.unknownUsernameFragment)
-            case .nobody: state.drops.count(.nobody)
-            }
-            return nil
-        }
-    }
-
-    /// Has what comes from an address go to a connection, whose check or answer from there was believed.
-    func bind(_ tag: AgentTag, on socket: BaseID, from source: SocketAddress, isAnswer: Bool) {
-        state.withLock { state in
-            switch state.table.bind(tag, base: socket, remote: source, isAnswer: isAnswer) {
-            case .bound: break
-            case .taken: state.drops.count(.pathOfAnother)
-            case .full: state.drops.count(.tooManyPaths)
-            }
-        }
-    }
-
-    /// Whether a transaction is one of a connection's own agent, and not of a client of STUN servers beside it.
-    func isChecked(_ id: TransactionID, by tag: AgentTag) -> Bool { state.withLock { $0.table.isOwn(id, of: tag) } }
-
-    var drops: DropCounters<SharedDrop> { state.withLock { $0.drops } }
+/// A session that uses a shared socket or listener, and what it calls it.
+struct SharedUser {
+    unowned let driven: Driven
+    let base: BaseID
 }
 
 /// A UDP socket of many sessions.
@@ -85,16 +18,13 @@ final class SharedEnd {
     /// How long an answer may take: all retransmissions of RFC 8489 §6.2.1.
     private static let patience = TimeSpan.seconds(40)
 
-    struct User {
-        unowned let driven: Driven
-        let base: BaseID
-    }
-
     let socket: UDPSocket
     /// The socket's own number.
     let base: BaseID
+    /// Its place in the loop's pool.
+    var handle: SlotHandle?
     /// The sessions, by the numbers of their tags.
-    var users: [UInt32: User] = [:]
+    var users: [UInt32: SharedUser] = [:]
     private var questions: [TransactionID: (user: UInt32, until: Instant)] = [:]
 
     init(_ socket: consuming UDPSocket, _ base: BaseID) {
@@ -108,6 +38,12 @@ final class SharedEnd {
         if questions.count >= Self.questionLimit { questions = questions.filter { $0.value.until > now } }
         guard questions.count < Self.questionLimit || questions[id] != nil else { return }
         questions[id] = (user, now + Self.patience)
+    }
+
+    /// Whose question to a STUN server an ICMP error quotes.
+    func asker(of quoted: Span<UInt8>) -> UInt32? {
+        guard !questions.isEmpty, quoted.count >= 20 else { return nil }
+        return questions[TransactionID(high: quoted.bigEndianUInt64(at: 8), low: quoted.bigEndianUInt32(at: 16))]?.user
     }
 
     /// Whose a datagram is, and whether it shows, if it is believed, that what comes from there is the same one's.
@@ -129,7 +65,7 @@ extension LoopRunner {
         do throws(SocketError) {
             guard let end = try sharedEnd(key, port) else { return driven.session.failed(id, .exhausted, at: now) }
             let base = newBase()
-            end.users[user] = SharedEnd.User(driven: driven, base: base)
+            end.users[user] = SharedUser(driven: driven, base: base)
             driven.bases[base] = Endpoint(socket: .shared(end), handle: nil)
             driven.session.bound(id, base: base, local: end.socket.localAddress, at: now)
         } catch {
@@ -141,10 +77,12 @@ extension LoopRunner {
     private func sharedEnd(_ key: SocketAddress, _ port: UInt16) throws(SocketError) -> SharedEnd? {
         if let known = shared[key] { return known }
         var socketOptions = UDPSocket.Options()
+        socketOptions.reportsErrors = true
         socketOptions.receiveBufferBytes = options.receiveBufferBytes
         let address = SocketAddress(key.ip, port: port, scope: key.scope)
         let end = SharedEnd(try UDPSocket(boundTo: address, options: socketOptions), newBase())
-        guard register(.shared(end), end.socket.descriptor) != nil else { return nil }
+        end.handle = register(.shared(end), end.socket.descriptor)
+        guard end.handle != nil else { return nil }
         shared[key] = end
         return end
     }
@@ -183,7 +121,7 @@ extension LoopRunner {
         {
             end.noteQuestion(view.transactionID, driven.tag, at: now)
         }
-        transmit(bytes, DatagramRoute(end.socket.handle, to: destination))
+        transmit(bytes, DatagramRoute(end.socket.handle, to: destination), driven)
     }
 
     /// Has the session's present fragment lead to it; after a restart the last one does so too.
@@ -195,14 +133,16 @@ extension LoopRunner {
         if driven.fragments.count > 2 { agents.remove(driven.fragments.removeFirst(), driven.tag) }
     }
 
-    /// Closes shared sockets whose addresses this host does not have any more.
+    /// Closes shared sockets and listeners whose addresses this host does not have any more.
     func closeUnusedShared() {
         let present = Set(interfaces.flatMap(\.addresses).map(\.ip))
         for (key, end) in shared where end.users.isEmpty && !present.contains(key.ip) {
             shared[key] = nil
-            for handle in sockets.handles {
-                if case .shared(let other)? = sockets.read(handle, { $0 }), other === end { _ = sockets.remove(handle) }
-            }
+            if let handle = end.handle { _ = sockets.remove(handle) }
+        }
+        for (key, end) in sharedListeners where end.users.isEmpty && !present.contains(key.ip) {
+            sharedListeners[key] = nil
+            if let handle = end.handle { _ = sockets.remove(handle) }
         }
     }
 }

@@ -26,13 +26,18 @@ struct Pair: Sendable {
     }
 
     /// Signals until the connections end; a child task of the test.
-    func signal(_ transform: @escaping @Sendable (Candidate) -> Candidate? = { $0 }) async {
+    ///
+    /// `back` is for what the second signals, if that is to be changed in another way.
+    func signal(
+        _ transform: @escaping @Sendable (Candidate) -> Candidate? = { $0 },
+        back: (@Sendable (Candidate) -> Candidate?)? = nil
+    ) async {
         first.setRemoteDescription(second.localDescription)
         second.setRemoteDescription(first.localDescription)
         first.gather()
         second.gather()
         await withTaskGroup(of: Void.self) { group in
-            for (from, to) in [(first, second), (second, first)] {
+            for (from, to, transform) in [(first, second, transform), (second, first, back ?? transform)] {
                 group.addTask {
                     for await update in from.candidates {
                         if case .found(let candidate) = update, let changed = transform(candidate) {
