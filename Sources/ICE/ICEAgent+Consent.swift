@@ -177,7 +177,7 @@ extension ICEAgent {
     mutating func endConsent(_ index: Int, at now: Instant) {
         evidence.consentLost &+= 1
         pairs[index].flags.insert(.consentEnded)
-        pairs[index].flags.subtract([.valid, .nominated, .nominating, .backup])
+        pairs[index].flags.subtract([.valid, .nominated, .nominating, .backup, .presumed])
         pairs[index].transaction = 0
         pairs[index].consentExpiry = .distantFuture
         pairs[index].nextConsent = .distantFuture

@@ -140,6 +140,7 @@ extension ICEAgent {
             case .frozen, .waiting: removePair(index)
             case .inProgress where !pairs[index].flags.contains(.valid):
                 setState(index, .cancelled)
+                pairs[index].flags.remove(.presumed)
                 pairs[index].transaction = 0
                 pairs[index].retransmitAt = .distantFuture
                 reschedule(index)

@@ -96,7 +96,7 @@ extension ICEAgent {
         let wasSuspect = pairs[index].flags.contains(.suspect)
         noteMapped(index, mapped)
         pairs[index].flags.insert(.valid)
-        pairs[index].flags.subtract([.suspect, .probed])
+        pairs[index].flags.subtract([.suspect, .probed, .presumed, .presumptionEnded])
         pairs[index].unanswered = 0
         renewConsent(index, wasValid: wasValid, at: now)
         // A nomination that is under way goes on until its own answer comes.

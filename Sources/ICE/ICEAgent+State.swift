@@ -164,7 +164,10 @@ extension ICEAgent {
     mutating func evaluate(at now: Instant) {
         guard state != .closed else { return }
         concludeBothLite(at: now)
-        let isConnected = components.allSatisfy { $0.path != nil }
+        // What is only presumed to work is no connection yet.
+        let isConnected = components.allSatisfy { component in
+            component.path != nil && pairIndex(component.carrier).map { !pairs[$0].flags.contains(.presumed) } ?? true
+        }
         let isSuspect =
             isConnected
             && components.contains { component in
@@ -217,7 +220,8 @@ extension ICEAgent {
         let hasNominated = components[component].nominated != nil
         func rank(_ index: Int) -> (UInt8, UInt64) {
             let flags = pairs[index].flags
-            var rank: UInt8 = flags.contains(.suspect) ? 0 : 4
+            guard !flags.contains(.presumed) else { return (0, pairs[index].priority) }
+            var rank: UInt8 = flags.contains(.suspect) ? 1 : 5
             if components[component].nominated == index { rank += 2 }
             // The path of the generation before carries until the new one has its own.
             if !hasNominated, pairs[index].generation != generation { rank += 1 }
@@ -225,7 +229,7 @@ extension ICEAgent {
         }
         var best: Int?
         for index in pairs.indices
-        where pairs[index].state != .removed && pairs[index].flags.contains(.valid)
+        where pairs[index].state != .removed && !pairs[index].flags.isDisjoint(with: [.valid, .presumed])
             && Int(pairs[index].component) == component + 1
         {
             guard let other = best else {

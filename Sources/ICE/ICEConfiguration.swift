@@ -44,6 +44,12 @@ public struct ICEConfiguration: Hashable, Sendable {
     public var consentLifetime = TimeSpan.seconds(30)
     /// How far apart keepalives of pairs without consent are (Tr), at least 15 s by the text (ice 79).
     public var keepaliveInterval = TimeSpan.seconds(15)
+    /// Whether data may go to where an authenticated request came from before our own check of that path has succeeded:
+    /// a round trip earlier, for a server whose peers are first to be served (ice 175).
+    ///
+    /// Departure: RFC 7675 §5.1 and RFC 8445 §12.1 want consent first (ice 128), and so does the default. A source that
+    /// was forged by whoever knows the credentials gets data until our own check fails or is sent a third time.
+    public var presumesPaths = false
     /// Whether the candidates of this host are of both families, so that their preferences take turns.
     public var isDualStack = true
 

@@ -238,6 +238,7 @@ struct RecordWriter {
         write(UInt16(clamping: configuration.componentCount))
         bytes.append(configuration.options.rawValue)
         write(configuration.asksConsent)
+        write(configuration.presumesPaths)
         write(configuration.isDualStack)
         for number in [
             configuration.pairLimit, configuration.remoteCandidateLimit, configuration.localCandidateLimit,

@@ -146,6 +146,7 @@ struct RecordReader: ~Escapable {
         result.componentCount = Int(try number(UInt16.self))
         result.options = ICEOptions(rawValue: try byte())
         result.asksConsent = try flag()
+        result.presumesPaths = try flag()
         result.isDualStack = try flag()
         result.pairLimit = Int(try number(UInt32.self))
         result.remoteCandidateLimit = Int(try number(UInt32.self))

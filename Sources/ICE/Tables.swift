@@ -87,6 +87,10 @@ struct PairFlags: OptionSet {
     static let stale = PairFlags(rawValue: 1 << 12)
     /// It is asked how it is although nobody keeps it up, because the path in use does not answer.
     static let probed = PairFlags(rawValue: 1 << 13)
+    /// Data goes over it although nothing has proven it yet (ice 175).
+    static let presumed = PairFlags(rawValue: 1 << 14)
+    /// It was presumed to work and did not prove it: only a success brings it back.
+    static let presumptionEnded = PairFlags(rawValue: 1 << 15)
 }
 
 /// A candidate pair: one per base and remote address, since reflexive candidates check as their base (ice 32).

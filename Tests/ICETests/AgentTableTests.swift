@@ -100,4 +100,34 @@ import Testing
             #expect(route == .nobody)
         }
     }
+
+    @Test func `An ICMP error finds who has sent what it quotes: by the transaction of a check, else by the path`()
+        throws
+    {
+        var entropy = Entropy.seeded(3)
+        var table = AgentTable(limit: 10, entropy: &entropy)
+        let tags = (0..<10).compactMap { _ in table.insert() }
+        var lone = Lone()
+        lone.agent = ICEAgent(ICEConfiguration(role: .controlling), tag: tags[7], entropy: .seeded(4), at: .zero)
+        lone.begin()
+        let check = try #require(lone.drain().first).bytes
+        let head = check.span.extracting(..<20)
+        #expect(table.sender(of: head, on: Self.base, to: Self.source) == tags[7])
+        // Too short a quote, or the peer's transaction, says nothing of a path that nobody has.
+        let short = check.span.extracting(..<19)
+        #expect(table.sender(of: short, on: Self.base, to: Self.source) == nil)
+        let answer = STUNMessage(STUNMessageType(.binding, .success), TransactionID(high: 8, low: 8))
+        let bytes = Lone.bytes(answer, .none)
+        #expect(table.sender(of: bytes.span, on: Self.base, to: Self.source) == nil)
+        #expect(table.bind(tags[2], base: Self.base, remote: Self.source, isAnswer: true) == .bound)
+        for quote in [[], Array(check[..<19]), bytes, [200, 1]] {
+            #expect(table.sender(of: quote.span, on: Self.base, to: Self.source) == tags[2])
+        }
+        // A check names its own agent also where the path is another's; a forged one leads to the path's.
+        #expect(table.sender(of: head, on: Self.base, to: Self.source) == tags[7])
+        let forged = Lone.bytes(STUNMessage(STUNMessageType(.binding, .request), TransactionID(high: 1, low: 1)), .none)
+        #expect(table.sender(of: forged.span, on: Self.base, to: Self.source) == tags[2])
+        table.remove(tags[7])
+        #expect(table.sender(of: head, on: Self.base, to: Self.source) == tags[2])
+    }
 }

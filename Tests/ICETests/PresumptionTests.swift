@@ -1,0 +1,78 @@
+import NetTypes
+import STUN
+import Testing
+
+@testable import ICE
+
+/// Data before our own check has succeeded, where the owner wants it.
+@Suite struct PresumptionTests {
+    private func asked(presumes: Bool = true) -> Lone {
+        var lone = Lone(.controlled) { $0.presumesPaths = presumes }
+        lone.begin()
+        _ = lone.events()
+        lone.deliver(lone.request(role: .controlling))
+        return lone
+    }
+
+    @Test func `Without the option nothing is sent before the check has succeeded (ice 128, 175)`() throws {
+        var lone = asked(presumes: false)
+        #expect(lone.agent.path() == nil)
+        let check = try #require(lone.drain().first { $0.isRequest })
+        lone.answer(check)
+        #expect(lone.agent.path()?.destination == Lone.remote)
+    }
+
+    @Test
+    func `An authenticated request gives a path at once, which is a connection when the check succeeds (ice 175)`()
+        throws
+    {
+        var lone = asked()
+        #expect(lone.agent.path()?.destination == Lone.remote)
+        #expect(lone.agent.state == .checking)
+        let check = try #require(lone.drain().first { $0.isRequest })
+        lone.answer(check)
+        #expect(lone.agent.state == .connected)
+        #expect(lone.agent.path()?.destination == Lone.remote)
+        // The path has not changed meanwhile.
+        #expect(lone.agent.statistics.pathChanges == 1)
+    }
+
+    @Test func `A request without proof gives none (ice 175)`() {
+        var lone = Lone(.controlled) { $0.presumesPaths = true }
+        lone.begin()
+        lone.receive(Lone.bytes(lone.request(role: .controlling), .sha1(Lone.peerKey)))
+        lone.receive(Lone.bytes(lone.request(role: .controlling), .none))
+        #expect(lone.agent.path() == nil)
+    }
+
+    @Test func `The path ends with its check, and requests alone do not bring it back (ice 175)`() throws {
+        var refused = asked()
+        let check = try #require(refused.drain().first { $0.isRequest })
+        refused.answer(check, code: 400)
+        #expect(refused.agent.path() == nil)
+        refused.deliver(refused.request(role: .controlling))
+        #expect(refused.agent.path() == nil)
+        let again = try #require(refused.drain().first { $0.isRequest })
+        refused.answer(again)
+        #expect(refused.agent.path() != nil)
+    }
+
+    @Test func `Silence ends it in seconds, not in 30 (ice 175)`() {
+        var lone = asked()
+        _ = lone.run(for: .seconds(1))
+        #expect(lone.agent.path() != nil)
+        _ = lone.run(for: .seconds(2))
+        #expect(lone.agent.path() == nil)
+        for _ in 0..<3 { lone.deliver(lone.request(role: .controlling)) }
+        #expect(lone.agent.path() == nil)
+    }
+
+    @Test func `A proven path goes before one that is presumed (ice 175)`() throws {
+        var lone = asked()
+        for sent in lone.drain() where sent.isRequest { lone.answer(sent) }
+        let better = at("10.0.0.9:9")
+        lone.add("2", better, priority: 2_130_706_432)
+        lone.deliver(lone.request(role: .controlling), from: better)
+        #expect(lone.agent.path()?.destination == Lone.remote)
+    }
+}
