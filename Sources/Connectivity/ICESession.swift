@@ -36,6 +36,9 @@ public struct ICESession: ~Copyable {
     var serverAddresses: [ServerName: [IPAddress]] = [:]
     var challenges: [LongTermChallenge?]
     var planners: [TURNRetryPlanner]
+    var knownPublic: PublicAddresses
+    /// Addresses of ours that a server has seen as others.
+    var translated: Set<IPAddress> = []
     var nat64: NAT64Prefix?
     var timers = DeadlineQueue<SessionTimer>()
     /// Queries and relays whose first message waits for the pacer.
@@ -104,6 +107,8 @@ public struct ICESession: ~Copyable {
         relays = SlotPool(limit: configuration.limits.relays)
         streams = SlotPool(limit: configuration.limits.streams)
         challenges = configuration.turnServers.map(\.challenge)
+        knownPublic = PublicAddresses(servers: configuration.stunServers)
+        if let known = configuration.publicAddresses, known.servers == knownPublic.servers { knownPublic = known }
         planners = configuration.turnServers.map { _ in TURNRetryPlanner() }
         inbox = RingBuffer(limit: configuration.limits.waitingFrames)
     }
@@ -136,6 +141,8 @@ public struct ICESession: ~Copyable {
     public var localCandidates: [Candidate] { offers.map(\.signalled) }
     /// What was dropped, by reason.
     public var dropCounts: DropCounters<SessionDrop> { drops }
+    /// What was learned of our addresses, for the next session.
+    public var publicAddresses: PublicAddresses { knownPublic }
     /// What was learned of the TURN servers, in the order of the configuration, for the next session.
     public var turnChallenges: [LongTermChallenge?] { challenges }
 

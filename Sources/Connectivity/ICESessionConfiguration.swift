@@ -90,6 +90,16 @@ public enum HostAddresses: UInt8, Hashable, Sendable {
     case concealed
 }
 
+/// Addresses of this host that STUN servers have seen as they are: there is nothing to conceal about them (ice 148).
+public struct PublicAddresses: Hashable, Sendable {
+    /// The servers that were asked; what they have told is worth nothing where others are asked.
+    public let servers: Set<STUNURI>
+    /// The addresses.
+    public internal(set) var addresses: Set<IPAddress> = []
+
+    init(servers: [STUNURI]) { self.servers = Set(servers) }
+}
+
 /// Guesses at ports that a NAT will use next, for NATs whose mapping depends on the destination.
 public enum PortPrediction: Hashable, Sendable {
     /// None.
@@ -174,6 +184,9 @@ public struct ICESessionConfiguration: Sendable {
     public var policy = CandidatePolicy.all
     /// How host candidates are signalled.
     public var hostAddresses = HostAddresses.shown
+    /// What an earlier session has learned of our addresses (`ICESession.publicAddresses`): they are shown at once, without
+    /// a name; forgotten if `stunServers` are not the same.
+    public var publicAddresses: PublicAddresses?
     /// Whether loopback addresses become candidates, for two peers on one host.
     ///
     /// Departure: RFC 8445 §5.1.1.1 leaves them out, and so does the default.

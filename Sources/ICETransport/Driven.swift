@@ -67,6 +67,7 @@ final class Driven: @unchecked Sendable {
             candidates: session.localCandidates,
             mappings: session.mappingObservations,
             serverFailures: failures,
+            publicAddresses: session.publicAddresses,
             recording: session.recording()
         )
     }

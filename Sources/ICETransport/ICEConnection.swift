@@ -64,6 +64,8 @@ public struct ICEReport: Sendable {
     public let mappings: [MappingObservation]
     /// Servers that gave nothing.
     public let serverFailures: [ICEServerFailure]
+    /// What was learned of our addresses, for the configuration of the next connection.
+    public let publicAddresses: PublicAddresses
     /// The agent's recording, if the configuration asks for one; it holds passwords and addresses that are to stay hidden.
     public let recording: [UInt8]?
 }

@@ -27,12 +27,12 @@ final class LoopRunner: @unchecked Sendable {
 
     let options: ICELoopOptions
     let poller: Poller
-    private let mailbox: Mailbox<LoopMessage>
-    private let count: ConnectionCount
+    let mailbox: Mailbox<LoopMessage>
+    let count: ConnectionCount
     private let changes: NetworkChanges?
     private var events = PollEvents(capacity: 256)
-    private var messages: [LoopMessage] = []
-    private var stopsAt: Instant?
+    var messages: [LoopMessage] = []
+    var stopsAt: Instant?
     private var hasChanged = false
     /// Sessions that wait for the pacer, first come first served: waking all of them for each token would serve nobody.
     private var paced: [SlotHandle] = []
@@ -128,72 +128,6 @@ final class LoopRunner: @unchecked Sendable {
             guard let socket = sockets.read(token.handle, { $0 }) else { return }
             handle(event, socket)
         }
-    }
-
-    // MARK: Mail
-
-    private func readMail() {
-        mailbox.receive(into: &messages)
-        for message in messages {
-            switch message {
-            case .open(let driven): open(driven)
-            case .signal(let driven): serve(driven)
-            case .stop: stop()
-            }
-        }
-        messages.removeAll(keepingCapacity: true)
-    }
-
-    private func open(_ driven: Driven) {
-        guard stopsAt == nil, let handle = sessions.insert(driven) else {
-            count.end()
-            agents?.remove(driven.tag)
-            return driven.core.finish(last: nil)
-        }
-        driven.handle = handle
-        driven.fragments = [driven.session.localDescription.credentials.usernameFragment]
-        driven.session.updateInterfaces(interfaces, at: now)
-        drain(driven)
-    }
-
-    /// Does what the owner of a connection has asked for.
-    private func serve(_ driven: Driven) {
-        let (commands, datagrams) = driven.core.take()
-        guard driven.handle != nil else { return commands.forEach { $0.abandon(last: nil) } }
-        for command in commands { perform(command, driven) }
-        for datagram in datagrams { send(datagram, driven) }
-        drain(driven)
-    }
-
-    private func perform(_ command: ConnectionCommand, _ driven: Driven) {
-        switch command {
-        case .gather: driven.session.gather(at: now)
-        case .describe(let description):
-            _ = driven.session.setRemoteDescription(description, at: now)
-            noteFragment(driven)
-        case .add(let candidate): driven.session.addRemoteCandidate(candidate, at: now)
-        case .remove(let candidate): driven.session.removeRemoteCandidate(candidate, at: now)
-        case .endOfCandidates: driven.session.endOfRemoteCandidates(at: now)
-        case .restart(let waiter):
-            let description = driven.session.restart(at: now)
-            noteFragment(driven)
-            waiter.resume(returning: description)
-        case .report(let waiter): waiter.resume(returning: driven.report)
-        case .close:
-            driven.isClosing = true
-            driven.session.close(at: now)
-        }
-    }
-
-    private func stop() {
-        guard stopsAt == nil else { return }
-        stopsAt = now + Self.endPatience
-        for handle in sessions.handles {
-            guard let driven = sessions.read(handle, { $0 }) else { continue }
-            driven.session.close(at: now)
-            drain(driven)
-        }
-        closeServices()
     }
 
     private func takeAnswers() {

@@ -1,7 +1,7 @@
-import NetTypes
+package import NetTypes
 
 /// Judges what a gateway says of its outside: it may err, and it may lie.
-enum ExternalAddress {
+package enum ExternalAddress {
     /// Nothing that can be reached from anywhere: no gateway has it.
     static func isImpossible(_ address: SocketAddress, client: IPAddress) -> Bool {
         let ip = address.ip
@@ -15,7 +15,7 @@ enum ExternalAddress {
     }
 
     /// Private (RFC 1918), shared (RFC 6598), or unique local (RFC 4193): another NAT is behind it (ice 182).
-    static func isPrivate(_ ip: IPAddress) -> Bool {
+    package static func isPrivate(_ ip: IPAddress) -> Bool {
         guard ip.family == .ipv4 else { return ip.high &>> 57 == 0x7E }
         let bits = ip.ipv4Bits
         return bits &>> 24 == 10 || bits &>> 20 == 0xAC1 || bits &>> 16 == 0xC0A8 || bits &>> 22 == 0x6440 &>> 6
