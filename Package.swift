@@ -200,7 +200,8 @@ let testing: [Target] = [
     tests(
         "ConnectivityTests",
         [
-            "Connectivity", "Simulation", "ICE", "MDNS", "PortMapping", "TURNServer", "TURN", "STUN", "Crypto", "Bytes",
+            "Connectivity", "CallSimulation", "Simulation", "ICE", "MDNS", "TURNServer", "TURN", "STUN", "Crypto",
+            "Bytes",
             "NetTypes", "Diagnostics", "TestSupport",
         ]
     ),

@@ -166,7 +166,7 @@ final class MapperDriver {
     private func stream(_ name: PortMapperStream) -> StreamID? { streams.first { $0.value == name }?.key }
 }
 
-extension SimulatedPeer {
+extension SimulatedSession {
     func startNames(_ host: HostContext) { if names == nil { names = NameDriver(host) } }
 
     func map(

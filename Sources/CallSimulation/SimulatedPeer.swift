@@ -1,6 +1,6 @@
 import Bytes
 public import Connectivity
-public import ICE
+import ICE
 import MDNS
 public import NetTypes
 import PortMapping
@@ -17,11 +17,11 @@ public enum CandidateExchange: String, Sendable, Hashable, CaseIterable {
     case none
 }
 
-/// One end of a call on a simulated host: an `ICESession` with its driver's duties.
+/// One end of a call on a simulated host: a session, and the signaling that it needs.
 ///
 /// Run one as offerer and one as answerer; they find each other by the names of their hosts. Both may be started at any
 /// time. What has happened stands in `timeline` and in the properties behind it.
-public final class SimulatedPeer: SimulatedProgram {
+public final class SimulatedPeer: SimulatedSession {
     /// What a peer is told.
     public struct Options: Sendable {
         /// The name of the other host.
@@ -51,39 +51,17 @@ public final class SimulatedPeer: SimulatedProgram {
         }
     }
 
-    enum Endpoint {
-        case datagrams(SocketID)
-        case listener(SocketID)
-        case stream(StreamID)
-    }
-
     /// What the peer was told.
     public let options: Options
-    /// What the session has told, with the world's time.
-    public private(set) var timeline: [(time: Instant, event: SessionEvent)] = []
     /// When the peer began: the offerer when it was started, the answerer when the offer came.
     public private(set) var started: Instant?
     /// When there was a path for the first time.
     public private(set) var firstPath: Instant?
     /// When there was a path that no TURN server relays, for the first time.
     public private(set) var firstDirectPath: Instant?
-    /// What came from the other side.
-    public internal(set) var received: [(time: Instant, bytes: [UInt8])] = []
     /// The addresses of TURN servers: a path to one of them is relayed on the other side.
     public var relayHosts: Set<IPAddress> = []
 
-    var session: ICESession?
-    var pacer = CheckPacer()
-    var endpoints: [UInt32: Endpoint] = [:]
-    var baseOfSocket: [SocketID: BaseID] = [:]
-    var baseOfStream: [StreamID: BaseID] = [:]
-    var connecting: [StreamID: PendingConnection] = [:]
-    var wrappers: [StreamID: SimulatedTLS] = [:]
-    var lookups: [EffectID: PendingLookup] = [:]
-    var questions: [UInt64: EffectID] = [:]
-    var lastBase: UInt32 = 0
-    var names: NameDriver?
-    var mappers: [UInt32: MapperDriver] = [:]
     private var hasSentDescription = false
     private var unsent = PeerMessage()
     private var nextHeartbeat: Instant?
@@ -92,41 +70,17 @@ public final class SimulatedPeer: SimulatedProgram {
     private var heartbeatCount: UInt64 = 0
     private var early: [PeerMessage] = []
 
-    struct PendingConnection {
-        let id: EffectID
-        let kind: StreamKind
-        let target: SocketAddress
-        var tunnel: [UInt8]?
-    }
-
-    struct PendingLookup {
-        var waiting = 2
-        var addresses: [IPAddress] = []
-    }
-
     /// Makes a peer.
-    public init(_ options: Options) { self.options = options }
+    public init(_ options: Options) {
+        self.options = options
+        super.init()
+        proxy = options.proxy
+    }
 
     // MARK: What is known
 
-    /// The session's state; `.new` before it begins.
-    public var state: ICEConnectionState {
-        // Reading through an optional of a type that cannot be copied needs a borrow.
-        if session == nil { return .new }
-        return session?.state ?? .new
-    }
-
-    /// Where data goes now.
-    public private(set) var path: ICEPath?
-
     /// Whether data goes from host to host, without a TURN server on either side.
     public var isDirect: Bool { path.map { !$0.isRelayed && !relayHosts.contains($0.destination.ip) } ?? false }
-
-    /// Why there is no path, or what stands in the way of a better one.
-    public var verdict: Verdict? { session?.verdict }
-
-    /// The pairs of the session.
-    public var pairs: [ICEPairSnapshot] { session?.pairs ?? [] }
 
     /// The longest time between two datagrams of the other side, from the first one on.
     public func longestGap(until end: Instant) -> TimeSpan {
@@ -138,34 +92,26 @@ public final class SimulatedPeer: SimulatedProgram {
     }
 
     /// When the session, or a service beside it, is to be called.
-    public var nextTimeout: Instant? {
-        var next = session?.nextTimeout ?? .distantFuture
-        if let nextHeartbeat { next = min(next, nextHeartbeat) }
-        if let restartAt { next = min(next, restartAt) }
-        if let due = names?.nextTimeout { next = min(next, due) }
-        for mapper in mappers.values { next = min(next, mapper.nextTimeout ?? .distantFuture) }
-        return next == .distantFuture ? nil : next
+    public override var nextTimeout: Instant? {
+        [super.nextTimeout, nextHeartbeat, restartAt].compactMap(\.self).min()
     }
 
     // MARK: Events
 
-    /// Drives the session.
-    public func handle(_ event: HostEvent, _ host: HostContext) {
+    /// Drives the session, and takes what is signalled.
+    public override func handle(_ event: HostEvent, _ host: HostContext) {
         switch event {
         case .started: if options.isOfferer { begin(host) }
         case .signal(let bytes, let sender): if sender == options.peer { take(PeerMessage(bytes), host) }
         case .timeout: handleTimeout(host)
-        case .interfacesChanged: session?.updateInterfaces(interfaces(host), at: host.now)
-        case .woke: break
-        case .datagram, .unreachable, .connected, .accepted, .bytes, .ended, .resolved: handleNetwork(event, host)
+        case .interfacesChanged, .woke, .datagram, .unreachable, .connected, .accepted, .bytes, .ended, .resolved:
+            return super.handle(event, host)
         }
         drain(host)
     }
 
-    private func handleTimeout(_ host: HostContext) {
-        session?.handleTimeout(at: host.now)
-        names?.handleTimeout(host)
-        for key in mappers.keys.sorted() { mappers[key]?.handleTimeout(host) }
+    override func handleTimeout(_ host: HostContext) {
+        super.handleTimeout(host)
         if let due = restartAt, due <= host.now { beginRestart(host) }
         if let due = nextHeartbeat, due <= host.now, let interval = options.heartbeat {
             nextHeartbeat = host.now + interval
@@ -251,9 +197,8 @@ public final class SimulatedPeer: SimulatedProgram {
         unsent = PeerMessage()
     }
 
-    private func note(_ event: SessionEvent, _ host: HostContext) {
-        timeline.append((host.worldTime, event))
-        host.note(Self.text(event))
+    override func note(_ event: SessionEvent, _ host: HostContext) {
+        super.note(event, host)
         switch event {
         case .candidate(let candidate): signal(host) { $0.candidates.append(candidate) }
         case .goodEnough:
@@ -264,7 +209,6 @@ public final class SimulatedPeer: SimulatedProgram {
             if signalEnd { signal(host) { $0.endOf = fragment } }
             sendIfWaiting(host)
         case .pathChanged(_, let path):
-            self.path = path
             guard path != nil else { return }
             restartAt = nil
             firstPath = firstPath ?? host.worldTime
@@ -281,55 +225,5 @@ public final class SimulatedPeer: SimulatedProgram {
     private func sendIfWaiting(_ host: HostContext) {
         guard !hasSentDescription, options.exchange != .trickle else { return }
         sendDescription(host)
-    }
-
-    // MARK: Data
-
-    /// Sends data to the other side; what has no path is lost.
-    public func send(_ payload: [UInt8], _ host: HostContext) {
-        var result = SessionSend.noPath
-        let bytes = buildBytes(capacity: payload.count + 128) { output in
-            result = session?.send(payload.span, at: host.now, into: &output) ?? .noPath
-        }
-        switch result {
-        case .direct(let base, let destination): transmit(payload, base, destination, nil, host)
-        case .written(let order): transmit(bytes, order.base, order.destination, order.hopLimit, host)
-        case .held, .noPath, .tooLong: break
-        }
-    }
-
-    /// Does what the session wants until it wants nothing more.
-    func drain(_ host: HostContext) {
-        var isBusy = true
-        while isBusy {
-            isBusy = false
-            while let effect = session?.pollEffect() {
-                isBusy = true
-                perform(effect, host)
-            }
-            while true {
-                var order: SessionTransmit?
-                let bytes = buildBytes(capacity: ICESession.maximumMessageByteCount) { output in
-                    order = session?.pollTransmit(at: host.now, pacer: &pacer, into: &output)
-                }
-                guard let order else { break }
-                isBusy = true
-                transmit(Array(bytes[...]), order.base, order.destination, order.hopLimit, host)
-            }
-            while true {
-                var component: UInt16?
-                let bytes = buildBytes(capacity: ICESession.maximumMessageByteCount) { output in
-                    component = session?.pollData(into: &output)
-                }
-                guard component != nil else { break }
-                received.append((host.worldTime, Array(bytes[...])))
-            }
-            while let event = session?.pollEvent() {
-                isBusy = true
-                note(event, host)
-            }
-        }
-        names?.drain(host, into: &session)
-        for key in mappers.keys.sorted() { mappers[key]?.drain(host, into: &session) }
     }
 }

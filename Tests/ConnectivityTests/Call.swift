@@ -1,5 +1,7 @@
+import CallSimulation
 import Connectivity
 import ICE
+import MDNS
 import NetTypes
 import STUN
 import Simulation
@@ -23,8 +25,8 @@ final class Call {
     let network: SimulatedNetwork
     let stun = STUNServerProgram()
     let turn = TURNServerProgram()
-    let first: SessionProgram
-    let second: SessionProgram
+    let first: SimulatedSession
+    let second: SimulatedSession
     let hosts: [SimulatedHost]
     let signalingDelay = TimeSpan.milliseconds(30)
 
@@ -46,7 +48,7 @@ final class Call {
             hosts.append(network.addHost(name, on: segment, families: families))
         }
         self.hosts = hosts
-        func program(_ role: ICERole, _ seed: UInt64) throws -> SessionProgram {
+        func program(_ role: ICERole, _ seed: UInt64) throws -> SimulatedSession {
             var configuration = ICESessionConfiguration(ICEConfiguration(role: role))
             configuration.stunServers = try setup.stun.map { try STUNURI($0) }
             if !setup.turn.isEmpty {
@@ -56,7 +58,7 @@ final class Call {
             }
             configuration.usesPortMapping = false
             setup.change(&configuration)
-            return try SessionProgram(configuration, seed: seed)
+            return try SimulatedSession(configuration, seed: seed)
         }
         first = try program(.controlling, setup.seed &* 2 &+ 1)
         second = try program(.controlled, setup.seed &* 2 &+ 2)
@@ -64,14 +66,14 @@ final class Call {
         connect(second, to: first)
     }
 
-    private func connect(_ sender: SessionProgram, to receiver: SessionProgram) {
+    private func connect(_ sender: SimulatedSession, to receiver: SimulatedSession) {
         sender.forward = { [unowned self] event in
             switch event {
             case .candidate(let candidate): signal { receiver.act { $0.addRemoteCandidate(candidate, at: $1) } }
             case .candidateRemoved(let candidate):
                 signal { receiver.act { $0.removeRemoteCandidate(candidate, at: $1) } }
             case .gatheringDone(signalEnd: true):
-                let fragment = sender.session.localDescription.credentials.usernameFragment
+                let fragment = sender.localDescription.credentials.usernameFragment
                 signal { receiver.act { $0.endOfRemoteCandidates(usernameFragment: fragment, at: $1) } }
             default: break
             }
@@ -84,7 +86,7 @@ final class Call {
     func start() {
         for (index, (program, other)) in [(first, second), (second, first)].enumerated() {
             hosts[index].run(program)
-            let description = program.session.localDescription
+            let description = program.localDescription
             signal { other.act { _ = $0.setRemoteDescription(description, at: $1) } }
         }
     }
@@ -112,5 +114,24 @@ final class Call {
         return false
     }
 
-    func types(_ program: SessionProgram) -> Set<CandidateType> { Set(program.candidates.map(\.type)) }
+    func types(_ program: SimulatedSession) -> Set<CandidateType> { Set(program.candidates.map(\.type)) }
+}
+
+extension SimulatedSession {
+    var localDescription: ICEDescription {
+        guard let description = session?.localDescription else { preconditionFailure("made with its session") }
+        return description
+    }
+    var gatheringState: ICEGatheringState? { session?.gatheringState }
+    var canTrickle: Bool? { session?.canTrickle ?? nil }
+    var publicAddresses: Set<IPAddress> { session?.publicAddresses.addresses ?? [] }
+    var candidates: [Candidate] { session?.localCandidates ?? [] }
+
+    func has(_ event: SessionEvent) -> Bool { timeline.contains { $0.event == event } }
+
+    /// The address that this side has published a name for.
+    var concealed: ConcealedAddress? {
+        for case .publishName(_, let address, _) in effects { return address }
+        return nil
+    }
 }

@@ -1,4 +1,5 @@
 import Bytes
+import CallSimulation
 import Connectivity
 import ICE
 import NetTypes
@@ -68,14 +69,10 @@ import Testing
         #expect(call.first.candidates.filter { $0.tcpType == .active }.allSatisfy { $0.port == 9 })
     }
 
-    @Test
-    func `concealed host candidates: names, resolved by the other side; nothing shows the address (ice 147, 149)`()
+    @Test func `concealed host candidates: names stand in all of them, nothing shows the address (ice 147, 149)`()
         throws
     {
         let call = try Call(.init(first: .init(nat: .portRestricted), second: nil) { $0.hostAddresses = .concealed })
-        let names = SessionProgram.Names()
-        call.first.names = names
-        call.second.names = names
         #expect(call.connects())
         // The second has a public address: what a server has seen of it is signalled beside the name.
         #expect(call.types(call.second) == [.host, .serverReflexive])
@@ -92,17 +89,15 @@ import Testing
 
     @Test func `the peer's end of candidates waits until its names are resolved (ice 104, 150)`() throws {
         let call = try Call(.init(first: nil, second: nil, stun: []) { $0.hostAddresses = .concealed })
-        let names = SessionProgram.Names()
         for program in [call.first, call.second] {
-            program.names = names
             program.ignores = { if case .resolveName = $0 { true } else { false } }
         }
         call.start()
         call.network.run(for: .seconds(1))
-        for program in [call.first, call.second] {
+        for (program, other) in [(call.first, call.second), (call.second, call.first)] {
             program.act { $0.endOfRemoteCandidates(at: $1) }
-            for case .resolveName(let id, let name) in program.effects {
-                let address = try #require(names.addresses[name])
+            let address = try #require(other.concealed)
+            for case .resolveName(let id, _) in program.effects {
                 program.act { $0.nameResolved(id, address, at: $1) }
             }
         }
@@ -113,23 +108,24 @@ import Testing
 
     @Test func `a relay of ours is told of no address that the peer has concealed (ice 153)`() throws {
         let call = try Call(.init(first: nil, second: nil, turn: ["turn:turn.example"], stun: []))
-        let names = SessionProgram.Names()
-        call.second.names = names
-        call.first.names = names
-        let configuration = call.second.session.configuration
-        #expect(configuration.hostAddresses == .shown)
-        var concealed = configuration
+        call.first.ignores = { if case .resolveName = $0 { true } else { false } }
+        var concealed = ICESessionConfiguration(ICEConfiguration(role: .controlled))
+        concealed.usesPortMapping = false
         concealed.hostAddresses = .concealed
-        let second = try SessionProgram(concealed, seed: 5)
-        second.names = names
+        let second = try SimulatedSession(concealed, seed: 5)
         call.hosts[0].run(call.first)
         call.hosts[1].run(second)
-        let description = second.session.localDescription
+        let description = second.localDescription
         call.network.run(for: .seconds(1))
         call.first.act { _ = $0.setRemoteDescription(description, at: $1) }
         let named = second.candidates.filter { $0.type == .host }
         #expect(!named.isEmpty)
         for candidate in named { call.first.act { $0.addRemoteCandidate(candidate, at: $1) } }
+        let address = try #require(second.concealed)
+        for case .resolveName(let id, _) in call.first.effects {
+            call.first.act { $0.nameResolved(id, address, at: $1) }
+        }
+        #expect(!call.first.pairs.isEmpty)
         call.network.run(for: .seconds(5))
         #expect(call.turn.statistics?.permissions == 0)
     }
@@ -137,7 +133,9 @@ import Testing
     @Test func `a mapping of the gateway is a candidate and makes a symmetric NAT passable (ice 176, 180)`() throws {
         let symmetric = GatewayConfiguration(nat: .symmetric)
         let call = try Call(.init(first: symmetric, second: symmetric) { $0.usesPortMapping = true })
-        call.first.mapsPorts = true
+        let segment = try #require(call.hosts[0].interfaces.first).segment
+        let router = try #require(call.network.addGatewayHost("router", on: segment))
+        router.run(PortMappingProgram(of: try #require(segment.gateway)))
         #expect(call.connects())
         #expect(call.first.path?.isRelayed == false)
     }
@@ -161,8 +159,8 @@ import Testing
         func run() throws -> [String] {
             let call = try Call(.init(turn: ["turn:turn.example", "turns:turn.example"], seed: 42))
             _ = call.connects()
-            return call.first.events.map { "\($0.at.nanoseconds) \($0.1)" }
-                + call.second.sent.map { "\($0.at) \($0.1)" }
+            return call.first.timeline.map { "\($0.time.nanoseconds) \($0.1)" }
+                + call.second.sent.map { "\($0.time) \($0.1)" }
         }
         #expect(try run() == run())
     }
