@@ -41,11 +41,17 @@ public struct ICELoopFull: Error, Hashable, Sendable, CustomStringConvertible {
     public var description: String { "the loop carries as many connections as it may" }
 }
 
+/// A loop was stopped, or its thread has ended for want of descriptors: it makes no connection any more.
+public struct ICELoopStopped: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What is the matter, in words.
+    public var description: String { "the loop was stopped: connections need a new one" }
+}
+
 /// One thread that drives ICE connections: sockets, timers, names and the pacing that all of them share.
 ///
 /// A process needs one (RFC 8445 §14.2 paces all checks of a process together).
 public final class ICELoop: Sendable {
-    private let mailbox: Mailbox<LoopMessage>
+    private let mailbox: LoopMailbox
     private let thread: Mutex<LoopThread?>
     private let count: ConnectionCount
     private let limit: Int
@@ -57,7 +63,7 @@ public final class ICELoop: Sendable {
     public init(_ options: ICELoopOptions = ICELoopOptions()) throws(SystemError) {
         limit = options.connections
         // Each connection has at most one signal and one opening in there.
-        mailbox = try Mailbox(limit: options.connections * 2 + 8)
+        mailbox = LoopMailbox(try Mailbox(limit: options.connections * 2 + 8))
         count = ConnectionCount()
         agents = options.sharedPort == nil ? nil : SharedAgents(limit: options.connections)
         let runner = try LoopRunner(options, mailbox, count, agents)
@@ -68,11 +74,13 @@ public final class ICELoop: Sendable {
 
     /// Makes a connection that does nothing before `gather` or `setRemoteDescription`.
     ///
-    /// - Throws: `CredentialError` if a TURN server's user name or password cannot be used, `ICELoopFull`.
+    /// - Throws: `CredentialError` if a TURN server's user name or password cannot be used, `ICELoopFull`, and
+    ///   `ICELoopStopped` after `stop`.
     public func connection(
         _ configuration: ICESessionConfiguration,
         limits: ICEConnectionLimits = ICEConnectionLimits()
     ) throws -> ICEConnection {
+        guard !mailbox.isClosed else { throw ICELoopStopped() }
         let core = ConnectionCore(limits)
         guard count.begin(limit: limit) else { throw ICELoopFull() }
         let driven: Driven
@@ -86,6 +94,7 @@ public final class ICELoop: Sendable {
         guard mailbox.push(.open(driven)) else {
             count.end()
             agents?.remove(driven.tag)
+            if mailbox.isClosed { throw ICELoopStopped() }
             throw ICELoopFull()
         }
         let mailbox = mailbox
@@ -117,8 +126,31 @@ public final class ICELoop: Sendable {
     /// Closes all connections and ends the thread; waits two seconds at most for servers to be told.
     public func stop() {
         _ = mailbox.push(.stop)
+        mailbox.close()
         thread.withLock { $0.take() }?.join()
     }
+}
+
+/// What the owner's threads tell the loop; closed when the loop reads it no more, or only to its end.
+final class LoopMailbox: Sendable {
+    private let messages: Mailbox<LoopMessage>
+    private let isOver = Mutex(false)
+
+    init(_ messages: Mailbox<LoopMessage>) { self.messages = messages }
+
+    var descriptor: Int32 { messages.descriptor }
+    var isClosed: Bool { isOver.withLock { $0 } }
+
+    /// From now on no connection is taken: what was taken before is read before the end.
+    func close() { isOver.withLock { $0 = true } }
+
+    /// Adds a message; `false` if there is no room, or for a new connection if there is no loop any more.
+    func push(_ message: LoopMessage) -> Bool {
+        guard case .open = message else { return messages.push(message) }
+        return isOver.withLock { !$0 && messages.push(message) }
+    }
+
+    func receive(into batch: inout [LoopMessage]) { messages.receive(into: &batch) }
 }
 
 /// How many connections a loop has, or will have when it has read its mail.

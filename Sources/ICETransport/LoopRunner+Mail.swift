@@ -19,7 +19,7 @@ extension LoopRunner {
     }
 
     private func open(_ driven: Driven) {
-        guard stopsAt == nil, let handle = sessions.insert(driven) else {
+        guard stopsAt == nil, !mailbox.isClosed, let handle = sessions.insert(driven) else {
             count.end()
             agents?.remove(driven.tag)
             return driven.core.finish(last: nil)
@@ -34,8 +34,13 @@ extension LoopRunner {
     private func serve(_ driven: Driven) {
         let (commands, datagrams) = driven.core.take()
         guard driven.handle != nil else { return commands.forEach { $0.abandon(last: nil) } }
-        for command in commands { perform(command, driven) }
-        for datagram in datagrams { send(datagram, driven) }
+        // What was given before the end goes out before it.
+        var unsent = datagrams[...]
+        for command in commands {
+            if case .close = command { while let datagram = unsent.popFirst() { send(datagram, driven) } }
+            perform(command, driven)
+        }
+        for datagram in unsent { send(datagram, driven) }
         drain(driven)
     }
 

@@ -27,7 +27,7 @@ final class LoopRunner: @unchecked Sendable {
 
     let options: ICELoopOptions
     let poller: Poller
-    let mailbox: Mailbox<LoopMessage>
+    let mailbox: LoopMailbox
     let count: ConnectionCount
     private let changes: NetworkChanges?
     private var events = PollEvents(capacity: 256)
@@ -62,7 +62,7 @@ final class LoopRunner: @unchecked Sendable {
 
     init(
         _ options: ICELoopOptions,
-        _ mailbox: Mailbox<LoopMessage>,
+        _ mailbox: LoopMailbox,
         _ count: ConnectionCount,
         _ agents: SharedAgents?
     ) throws(SystemError) {
@@ -106,6 +106,9 @@ final class LoopRunner: @unchecked Sendable {
         for handle in sessions.handles {
             if let driven = sessions.read(handle, { $0 }) { end(driven) }
         }
+        // Whoever has come too late is not left waiting.
+        mailbox.close()
+        readMail()
     }
 
     private var deadline: Instant {

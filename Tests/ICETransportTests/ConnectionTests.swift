@@ -252,4 +252,51 @@ import Testing
         await pair.second.close()
         #expect(loop.connectionCount == 0)
     }
+
+    @Test func `a loop that was stopped makes no connection and says why`() throws {
+        let loop = try ICELoop()
+        loop.stop()
+        #expect(throws: ICELoopStopped.self) {
+            _ = try loop.connection(ICESessionConfiguration(ICEConfiguration(role: .controlling)))
+        }
+        #expect(loop.connectionCount == 0)
+    }
+
+    @Test(.timeLimit(.minutes(1))) func `whoever makes connections while the loop ends is not left waiting`()
+        async throws
+    {
+        for _ in 0..<20 {
+            let loop = try ICELoop()
+            await withTaskGroup(of: Void.self) { group in
+                for _ in 0..<4 {
+                    group.addTask {
+                        while let made = try? loop.connection(
+                            ICESessionConfiguration(ICEConfiguration(role: .controlling))
+                        ) {
+                            _ = await made.report()
+                            await made.close()
+                        }
+                    }
+                }
+                loop.stop()
+            }
+            #expect(loop.connectionCount == 0)
+        }
+    }
+
+    @Test func `what is sent before the end goes out before it`() async throws {
+        let loop = try ICELoop()
+        let pair = try Pair(loop)
+        async let signaling: Void = pair.signal()
+        let isConnected = await pair.connect()
+        #expect(isConnected)
+        pair.first.send([Array("the last word".utf8)])
+        await pair.first.close()
+        var words = pair.second.received.makeAsyncIterator()
+        let word = await words.next()
+        #expect(word == Array("the last word".utf8))
+        await pair.second.close()
+        await signaling
+        loop.stop()
+    }
 }
