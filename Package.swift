@@ -249,7 +249,7 @@ let testing: [Target] = [
         "PeerToolsTests",
         [
             "PeerTools", "SignalingMessages", "ICETransport", "Pipe", "Connectivity", "ICE", "EventLoop", "Crypto",
-            "NetTypes", "TestSupport",
+            "Transport", "HTTP", "WebSocket", "Bytes", "NetTypes", "TestSupport",
         ]
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),

@@ -10,7 +10,7 @@ import WebSocket
 
 /// One connection to a signaling server: TCP or TLS, the handshake, the WebSocket, the sequence numbers.
 struct SignalingThread: ~Copyable {
-    private var connection: StreamConnection
+    var connection: StreamConnection
     private var socket = WebSocketConnection(role: .client)
     private let handshake: WebSocketClientHandshake
     private var parser = HTTPResponseParser()
@@ -21,6 +21,9 @@ struct SignalingThread: ~Copyable {
     private var sequence: UInt64 = 0
     private var received: UInt64 = 0
     private var isLeaving = false
+    /// How often is read in one turn, so that a server that never ends still lets us speak, and leave.
+    static let readsPerTurn = 8
+    static let bytesPerRead = 16_384
 
     /// How long the server may take to let us in.
     private static let patience = TimeSpan.seconds(15)
@@ -54,7 +57,7 @@ struct SignalingThread: ~Copyable {
         }
     }
 
-    private init(_ tcp: consuming TCPSocket, _ place: SignalingPlace, _ tls: TLSContext?) {
+    init(_ tcp: consuming TCPSocket, _ place: SignalingPlace, _ tls: TLSContext?) {
         if let tls {
             connection = StreamConnection(tcp, tls: TLSSession(client: tls, serverName: place.host))
         } else {
@@ -100,12 +103,19 @@ struct SignalingThread: ~Copyable {
                 if !isOpen, now >= opensUntil { return isLeaving ? nil : "the server takes too long to answer" }
                 let interest: Interest = connection.wantsWrite ? [.read, .write] : .read
                 try poller.modify(connection.descriptor, token: 0, interest: interest)
-                let next = min(pingAt, socket.nextTimeout ?? .distantFuture, isOpen ? .distantFuture : opensUntil)
-                try poller.wait(until: next, into: &events)
+                try poller.wait(
+                    until: nextTurn(min(pingAt, isOpen ? .distantFuture : opensUntil), at: now),
+                    into: &events
+                )
             }
         } catch {
             return "\(error)"
         }
+    }
+
+    /// When the next turn must come, though the descriptor is silent: what TLS has decrypted, no poller sees.
+    func nextTurn(_ deadline: Instant, at now: Instant) -> Instant {
+        connection.hasUnreadBytes ? now : min(deadline, socket.nextTimeout ?? .distantFuture)
     }
 
     private mutating func take(_ message: ClientMessage?) {
@@ -116,18 +126,19 @@ struct SignalingThread: ~Copyable {
         waiting.append(message)
     }
 
-    /// Reads and writes what can be; what is wrong, if anything.
-    private mutating func step(
+    /// Reads and writes what can be, within the turn's limit; what is wrong, if anything.
+    mutating func step(
         _ messages: AsyncStream<ServerMessage>.Continuation,
         at now: Instant
     ) -> String? {
         if let failure = connection.failure { return "\(failure)" }
         var bytes: [UInt8] = []
-        var result = StreamReadResult.bytes(0)
-        while case .bytes = result {
-            bytes.removeAll()
+        var result = StreamReadResult.wouldBlock
+        for _ in 0..<Self.readsPerTurn {
+            bytes.removeAll(keepingCapacity: true)
             result = Self.read(&connection, into: &bytes)
             if let failure = receive(bytes, at: now) { return failure }
+            guard case .bytes = result else { break }
         }
         // Reading has driven TLS's handshake: only now is it known whether it is complete.
         if connection.isEstablished, !isAsked {
@@ -158,7 +169,7 @@ struct SignalingThread: ~Copyable {
 
     private static func read(_ connection: inout StreamConnection, into bytes: inout [UInt8]) -> StreamReadResult {
         var result = StreamReadResult.wouldBlock
-        bytes.append(addingCapacity: 16_384) { result = connection.read(into: &$0) }
+        bytes.append(addingCapacity: bytesPerRead) { result = connection.read(into: &$0) }
         return result
     }
 
