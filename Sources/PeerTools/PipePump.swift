@@ -6,12 +6,15 @@ public import NetTypes
 public import Pipe
 
 /// Moves bytes between two descriptors and a connection, through a `PipeEngine`, on the calling thread.
+///
+/// Neither descriptor holds up the other: where the output has no room, what comes waits within the engine's limit, and
+/// then at the other end.
 public struct PipePump: ~Copyable {
     /// What came of it.
     public struct Outcome: Sendable {
         /// Bytes that the other end has acknowledged.
         public var sentBytes: UInt64 = 0
-        /// Bytes that have come.
+        /// Bytes that have come in order.
         public var receivedBytes: UInt64 = 0
         /// Datagrams that were sent again.
         public var resentCount: UInt64 = 0
@@ -19,8 +22,29 @@ public struct PipePump: ~Copyable {
         public var elapsed = TimeSpan.zero
         /// The smoothed round trip at the end.
         public var roundTrip: TimeSpan?
-        /// What went wrong; `nil` if both streams are complete.
+        /// What went wrong; `nil` if both streams are complete, and were written at their ends.
         public var failure: String?
+    }
+
+    /// A descriptor that is watched while something is wanted of it: an end or an error would else wake the pump for ever.
+    private struct Watch {
+        let descriptor: Int32
+        let token: UInt64
+        let interest: Interest
+        var isWatched = false
+        /// What cannot be watched, such as a file, is always ready.
+        var isAlwaysReady = false
+
+        mutating func set(_ isWanted: Bool, _ poller: borrowing Poller) throws(SystemError) {
+            guard isWanted != isWatched, !isAlwaysReady else { return }
+            if isWanted {
+                isAlwaysReady = (try? poller.add(descriptor, token: token, interest: interest)) == nil
+                isWatched = !isAlwaysReady
+            } else {
+                try poller.remove(descriptor)
+                isWatched = false
+            }
+        }
     }
 
     private enum News: Sendable {
@@ -32,15 +56,18 @@ public struct PipePump: ~Copyable {
     private let connection: ICEConnection
     private var engine: PipeEngine
     private let input: Int32?
-    private let output: Int32
+    private let output: PipeOutput
     private var isInputEnded = false
     private var failure: String?
+
+    /// Writes in one turn, at most.
+    private static let writesPerTurn = 64
 
     /// Makes a pump; without `input` nothing is sent.
     public init(_ connection: ICEConnection, _ keys: PipeKeys, input: Int32?, output: Int32) {
         self.connection = connection
         self.input = input
-        self.output = output
+        self.output = PipeOutput(output)
         engine = PipeEngine(keys, at: MonotonicClock.now())
     }
 
@@ -54,49 +81,43 @@ public struct PipePump: ~Copyable {
         let poller = try Poller()
         var events = PollEvents(capacity: 4)
         try poller.add(news.descriptor, token: 0, interest: .read)
-        var isWatched = false
-        var isAlwaysReady = false
+        var reading = Watch(descriptor: input ?? -1, token: 1, interest: .read)
+        var writing = Watch(descriptor: output.descriptor, token: 2, interest: .write)
         var mail: [News] = []
         let start = MonotonicClock.now()
         var progressAt = start + .seconds(1)
         if input == nil { engine.finish() }
-        while !engine.isOver, failure == nil {
+        while true {
             let now = MonotonicClock.now()
             news.receive(into: &mail)
             for message in mail { take(message, at: now) }
             mail.removeAll(keepingCapacity: true)
             engine.handleTimeout(at: now)
             if engine.hasForeignPeer(at: now) { failure = "the other end has another code" }
-            deliver()
+            if engine.isAborted { failure = "the other end has given up before everything was sent and written" }
+            let isBlocked = deliver()
             // What was not written is not acknowledged.
             guard failure == nil else { break }
             transmit(at: now)
+            guard !engine.isOver else { break }
             if now >= progressAt {
                 progress(outcome(since: start))
                 progressAt = now + .seconds(1)
             }
             let wantsInput = input != nil && !isInputEnded && engine.writableBytes > 0
-            if let input, wantsInput != isWatched, !isAlwaysReady {
-                if wantsInput {
-                    // What cannot be watched, such as a file, is always ready.
-                    isAlwaysReady = (try? poller.add(input, token: 1, interest: .read)) == nil
-                    isWatched = !isAlwaysReady
-                } else {
-                    try poller.remove(input)
-                    isWatched = false
-                }
-            }
-            if wantsInput, isAlwaysReady {
-                readInput()
-                transmit(at: now)
-                try poller.wait(until: now, into: &events)
-                continue
-            }
-            try poller.wait(until: min(engine.nextTimeout ?? .distantFuture, progressAt), into: &events)
-            for index in events.indices where events[index].token == 1 { readInput() }
+            try reading.set(wantsInput, poller)
+            try writing.set(isBlocked, poller)
+            let canRead = wantsInput && reading.isAlwaysReady
+            let isBusy = canRead || !isBlocked && !engine.readable.isEmpty
+            let next = isBusy ? now : min(engine.nextTimeout ?? .distantFuture, progressAt)
+            try poller.wait(until: next, into: &events)
+            if canRead || events.indices.contains(where: { events[$0].token == 1 }) { readInput() }
         }
-        // The last words; after a failure, the other end must not take the stream for complete.
-        if failure == nil { transmit(at: MonotonicClock.now()) }
+        if failure != nil, !engine.isAborted {
+            // The other end must not take its stream for complete, nor wait until the path is lost.
+            engine.abort()
+            transmit(at: MonotonicClock.now())
+        }
         return outcome(since: start)
     }
 
@@ -106,7 +127,7 @@ public struct PipePump: ~Copyable {
                 while true {
                     let batch = await connection.received.nextBatch()
                     guard !batch.isEmpty else { break }
-                    // While the output blocks, datagrams are lost as on the way; the last two news are not.
+                    // While the pump has no turn, datagrams are lost as on the way; the last two news are not.
                     _ = news.push(.datagrams(batch), leaving: 2)
                 }
                 _ = news.push(.ended)
@@ -124,9 +145,15 @@ public struct PipePump: ~Copyable {
         switch message {
         case .datagrams(let batch):
             for datagram in batch { _ = engine.receive(datagram, at: now) }
-        case .failed: failure = "the path to the peer was lost"
-        case .ended: if !engine.isOver { failure = failure ?? "the connection was closed" }
+        case .failed: losePath("the path to the peer was lost", at: now)
+        case .ended: losePath("the connection was closed", at: now)
         }
+    }
+
+    /// What has come can still be written; what the other end has not confirmed is not known to be.
+    private mutating func losePath(_ cause: String, at now: Instant) {
+        guard failure == nil, !engine.handlePathLoss(at: now) else { return }
+        failure = engine.hasDelivered ? "\(cause) before the other end had written everything" : cause
     }
 
     private mutating func readInput() {
@@ -149,20 +176,18 @@ public struct PipePump: ~Copyable {
         engine.finish()
     }
 
-    private mutating func deliver() {
-        while let bytes = engine.read() {
-            var rest = bytes[...]
-            while !rest.isEmpty {
-                // The slice's storage lives through the call; the count is its own.
-                let written = unsafe rest.withUnsafeBytes { unsafe write(output, $0.baseAddress, $0.count) }
-                if written < 0, errno == EINTR { continue }
-                guard written > 0 else {
-                    failure = "the output cannot be written: \(SystemError.text(for: errno))"
-                    return
-                }
-                rest = rest.dropFirst(written)
+    /// Writes what has come; whether the output has no room for more.
+    private mutating func deliver() -> Bool {
+        for _ in 0..<Self.writesPerTurn where !engine.readable.isEmpty {
+            switch output.write(engine.readable) {
+            case .wrote(let count): engine.consume(count)
+            case .later: return true
+            case .failed(let words):
+                failure = words
+                return false
             }
         }
+        return false
     }
 
     private mutating func transmit(at now: Instant) {

@@ -31,7 +31,10 @@ public struct PipeLimits: Hashable, Sendable {
 /// A reliable, ordered, encrypted stream of bytes in each direction over datagrams: one end of it.
 ///
 /// After each call, drain `pollTransmit`, then sleep until `nextTimeout` and call `handleTimeout`. Datagrams may be lost,
-/// doubled, late and out of order; what comes out of `read` is what went into `write` of the other end, or nothing.
+/// doubled, late and out of order; what is `readable` is what went into `write` of the other end, or nothing.
+///
+/// An end has succeeded when it has consumed the other's stream and has heard that the other has consumed its own: no
+/// timer takes the place of that word. It is over when the other knows as much, or has said nothing for three seconds.
 public struct PipeEngine: Sendable {
     let keys: PipeKeys
     let limits: PipeLimits
@@ -39,15 +42,24 @@ public struct PipeEngine: Sendable {
     var sink: PipeSink
     private var drops = DropCounters<PipeDrop>()
     private var sendNumber: UInt64 = 0
-    private var isPeerDone = false
-    private var wantsFarewell = 0
+    /// Whether the other end has said that it has consumed our stream, and that it has heard us say so of its own.
+    private var hasPeerWritten = false
+    private var hasPeerHeard = false
+    /// Acknowledgements to send though nothing has come, and when the next is due.
+    private var farewells = 0
     private var farewellAt: Instant?
     private var endsAt: Instant?
+    private var endsLatestAt = Instant.distantFuture
+    private var aborts = 0
+    private var isPathLost = false
     private var hasHeard = false
     private let startedAt: Instant
 
-    /// How long a finished end waits for the other's word that it has finished too.
+    /// How long an end that has succeeded goes on telling the other so, from the last datagram that came.
     static let farewellTime = TimeSpan.seconds(3)
+    /// How long it does so at most, where the other never hears.
+    static let longestFarewellTime = TimeSpan.seconds(30)
+    private static let farewellPause = TimeSpan.milliseconds(200)
     /// How long datagrams may all be forged before the other end is taken to have another key.
     static let keyTime = TimeSpan.seconds(10)
 
@@ -76,16 +88,35 @@ public struct PipeEngine: Sendable {
     /// Ends the stream to the other end: what was written still arrives.
     public mutating func finish() { flight.end() }
 
-    /// Takes the next bytes of the other end.
-    public mutating func read() -> [UInt8]? { sink.read() }
+    /// What has come of the other end's stream and was not consumed.
+    public var readable: ArraySlice<UInt8> { sink.readable }
 
-    /// Whether the other end has ended its stream and all of it was read.
-    public var hasReadAll: Bool { sink.hasReadAll }
+    /// Forgets the first bytes of `readable`: their owner has written or used them.
+    public mutating func consume(_ count: Int) { sink.consume(count) }
 
-    /// Whether the other end has acknowledged everything, the end included.
+    /// Ends before the time, and has `pollTransmit` tell the other end so: it must not take a stream for complete.
+    public mutating func abort() { aborts = 3 }
+
+    /// Notes that datagrams come and go no more; whether both streams can be completed without them.
+    public mutating func handlePathLoss(at now: Instant) -> Bool {
+        isPathLost = true
+        settle(at: now)
+        return hasPeerWritten && sink.isComplete
+    }
+
+    /// Whether the other end has ended its stream and all of it was consumed.
+    public var hasReadAll: Bool { sink.isConsumed }
+
+    /// Whether the other end has acknowledged everything, the end included: it is there, but perhaps not yet consumed.
     public var hasDelivered: Bool { flight.isDelivered }
 
-    /// Whether both streams are complete and the other end knows, or was told often enough: the datagrams may end.
+    /// Whether both streams are complete, and consumed by those they are for.
+    public var hasSucceeded: Bool { sink.isConsumed && hasPeerWritten }
+
+    /// Whether the other end has ended before its time.
+    public private(set) var isAborted = false
+
+    /// Whether this end has succeeded and the other knows, or was told often enough: the datagrams may end.
     public private(set) var isOver = false
 
     /// Whether the other end seems to have another key: in ten seconds datagrams have come, and all were forged.
@@ -128,12 +159,13 @@ public struct PipeEngine: Sendable {
                 return drop(.repeated)
             }
             sink.insert(bytes, at: offset, isEnd: isEnd)
-            // Whoever still sends has not heard that it may stop.
-            if isPeerDone || hasFinished { wantsFarewell = max(wantsFarewell, 1) }
-        case .ack(let limit, let isDone, let ranges):
+        case .ack(let limit, let news, let ranges):
             flight.acknowledge(ranges, limit: limit, at: now)
-            if isDone { isPeerDone = true }
+            take(news)
+        case .abort: isAborted = isAborted || !hasSucceeded
         }
+        // Who speaks may not have heard our last word.
+        if endsAt != nil { endsAt = min(now + Self.farewellTime, endsLatestAt) }
         settle(at: now)
         return .accepted
     }
@@ -142,8 +174,8 @@ public struct PipeEngine: Sendable {
     public mutating func handleTimeout(at now: Instant) {
         flight.handleTimeout(at: now)
         if let at = farewellAt, at <= now {
-            wantsFarewell = max(wantsFarewell, 1)
-            farewellAt = now + .milliseconds(200)
+            farewells = max(farewells, 1)
+            farewellAt = now + Self.farewellPause
         }
         if let endsAt, endsAt <= now { isOver = true }
         settle(at: now)
@@ -159,9 +191,20 @@ public struct PipeEngine: Sendable {
 
     /// Takes the next datagram to send.
     public mutating func pollTransmit(at now: Instant) -> [UInt8]? {
-        if wantsFarewell > 0 || sink.takesAcknowledgement(at: now) {
-            wantsFarewell = max(0, wantsFarewell - 1)
-            return seal(sink.acknowledgement(isDone: hasFinished, at: now))
+        guard aborts == 0 else {
+            aborts -= 1
+            isOver = aborts == 0
+            return seal(.abort)
+        }
+        // What was consumed since the last call may be the last of it.
+        settle(at: now)
+        guard !isOver else { return nil }
+        if farewells > 0 || sink.takesAcknowledgement(at: now) {
+            farewells = max(0, farewells - 1)
+            var news = PipePacket.News()
+            if sink.isConsumed { news.insert(.written) }
+            if hasPeerWritten { news.insert(.heard) }
+            return seal(sink.acknowledgement(news, at: now))
         }
         guard let segment = flight.next(number: sendNumber, at: now) else { return nil }
         return seal(segment)
@@ -169,19 +212,34 @@ public struct PipeEngine: Sendable {
 
     // MARK: Inside
 
-    /// Whether there is nothing left to be done but to say so.
-    private var hasFinished: Bool { hasDelivered && sink.isComplete }
+    private mutating func take(_ news: PipePacket.News) {
+        if news.contains(.written), flight.isEndSent {
+            flight.acknowledgeAll()
+            hasPeerWritten = true
+            // It repeats that until it is told that it was heard.
+            farewells = max(farewells, 1)
+        }
+        if news.contains(.heard), sink.isConsumed {
+            hasPeerHeard = true
+            farewellAt = nil
+        }
+    }
 
     private mutating func settle(at now: Instant) {
-        guard hasFinished else { return }
+        if sink.isConsumed, !hasPeerHeard, farewellAt == nil { sayFarewell(at: now) }
+        guard hasSucceeded else { return }
+        if isPathLost { isOver = true }
         if endsAt == nil {
             endsAt = now + Self.farewellTime
-            farewellAt = now + .milliseconds(200)
-            wantsFarewell = 2
+            endsLatestAt = now + Self.longestFarewellTime
+            farewells = 2
         }
-        // One more word, in case the other end has not heard the first.
-        if isPeerDone, wantsFarewell == 0 { isOver = true }
-        if isPeerDone { endsAt = min(endsAt ?? now, now + .milliseconds(100)) }
+        if hasPeerHeard, farewells == 0 { isOver = true }
+    }
+
+    private mutating func sayFarewell(at now: Instant) {
+        farewells = max(farewells, 2)
+        farewellAt = now + Self.farewellPause
     }
 
     private mutating func seal(_ packet: PipePacket) -> [UInt8]? {

@@ -29,7 +29,7 @@ struct PipeFlight: Sendable {
     private var flightBytes = 0
     private var unackedBytes = 0
     private(set) var isEnded = false
-    private var isEndSent = false
+    private(set) var isEndSent = false
     private var isEndDelivered = false
 
     private var window: Int
@@ -163,6 +163,20 @@ struct PipeFlight: Sendable {
         findLosses(below: newest.number)
         compact()
         timeoutAt = inFlight.isEmpty ? nil : now + timeout
+    }
+
+    /// Takes the other end's word that it has the whole stream, though acknowledgements of it were lost.
+    mutating func acknowledgeAll() {
+        guard isEndSent, !isDelivered else { return }
+        deliveredBytes = nextOffset
+        inFlight = [:]
+        order = []
+        orderStart = 0
+        lost = []
+        flightBytes = 0
+        unackedBytes = 0
+        isEndDelivered = true
+        timeoutAt = nil
     }
 
     private mutating func measure(_ sample: TimeSpan) {

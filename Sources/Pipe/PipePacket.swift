@@ -5,7 +5,9 @@ import Bytes
 ///     datagram   0xF1 | number (8) | sealed (content) | tag (16)
 ///     content    kind (1) | fields
 ///     data       0 | flags (1: last bit "end") | offset (8) | bytes
-///     ack        1 | limit (8) | flags (1: last bit "done") | count (1) | count times: first (8) | last (8)
+///     ack        1 | limit (8) | flags (1: last bit "written", the one before "heard") | count (1) |
+///                count times: first (8) | last (8)
+///     abort      2
 ///
 /// All numbers are big-endian. `number` counts the datagrams of a direction from 0, is the nonce, and is never used again:
 /// what is sent again goes under a new number, so that an acknowledgement tells which copy has arrived.
@@ -13,9 +15,18 @@ enum PipePacket: Equatable {
     /// Bytes of the stream from `offset` on; with `isEnd`, the stream has no more.
     case data(offset: UInt64, isEnd: Bool, bytes: [UInt8])
     /// Numbers that have come, the highest range first, and the offset up to which bytes are taken.
-    ///
-    /// With `isDone`, the sender has everything, and everything of its own was acknowledged.
-    case ack(limit: UInt64, isDone: Bool, ranges: [ClosedRange<UInt64>])
+    case ack(limit: UInt64, news: News, ranges: [ClosedRange<UInt64>])
+    /// The sender ends before its time: neither stream is to be taken for complete.
+    case abort
+
+    /// How far the sender of an acknowledgement is with the end.
+    struct News: OptionSet {
+        let rawValue: UInt8
+        /// Its owner has done with the receiver's whole stream what was to be done: nothing of it can be lost any more.
+        static let written = News(rawValue: 1)
+        /// It has heard the receiver say `written`.
+        static let heard = News(rawValue: 2)
+    }
 
     static let version: UInt8 = 0xF1
     static let headerBytes = 9
@@ -30,11 +41,12 @@ enum PipePacket: Equatable {
                 output.append(bigEndian: offset)
                 output.append(contentsOf: bytes.span)
             }
-        case .ack(let limit, let isDone, let ranges):
+        case .abort: [2]
+        case .ack(let limit, let news, let ranges):
             buildBytes(capacity: 11 + ranges.count * 16) { output in
                 output.append(1)
                 output.append(bigEndian: limit)
-                output.append(isDone ? 1 : 0)
+                output.append(news.rawValue)
                 output.append(UInt8(ranges.count))
                 for range in ranges {
                     output.append(bigEndian: range.lowerBound)
@@ -55,7 +67,7 @@ enum PipePacket: Equatable {
                 self = .data(offset: offset, isEnd: isEnd, bytes: Array(content[10...]))
             case 1:
                 let limit = try reader.readUInt64()
-                let isDone = try reader.readUInt8() & 1 == 1
+                let news = News(rawValue: try reader.readUInt8())
                 let count = Int(try reader.readUInt8())
                 guard count <= Self.maximumRanges else { return nil }
                 var ranges: [ClosedRange<UInt64>] = []
@@ -65,7 +77,8 @@ enum PipePacket: Equatable {
                     guard first <= last, ranges.last.map({ last < $0.lowerBound }) ?? true else { return nil }
                     ranges.append(first...last)
                 }
-                self = .ack(limit: limit, isDone: isDone, ranges: ranges)
+                self = .ack(limit: limit, news: news, ranges: ranges)
+            case 2: self = .abort
             default: return nil
             }
         } catch {

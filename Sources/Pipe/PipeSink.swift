@@ -6,9 +6,9 @@ struct PipeSink: Sendable {
     private var numbers = NumberRanges()
     /// Segments that wait for earlier ones; the other end cuts its stream once and for all.
     private var segments: [UInt64: [UInt8]] = [:]
-    private var waiting: [[UInt8]] = []
+    /// Bytes in order that the owner has not consumed, from `waitingStart` on.
+    private var waiting: [UInt8] = []
     private var waitingStart = 0
-    private var waitingBytes = 0
     /// Bytes of `segments`.
     private(set) var segmentBytes = 0
     /// Where the last of all segments ends.
@@ -30,7 +30,13 @@ struct PipeSink: Sendable {
     /// Whether all bytes and the end have come.
     var isComplete: Bool { endOffset == next }
 
-    var hasReadAll: Bool { isComplete && waitingStart == waiting.count }
+    /// Whether the owner has consumed all of it too.
+    var isConsumed: Bool { isComplete && waitingStart == waiting.count }
+
+    /// What waits to be consumed.
+    var readable: ArraySlice<UInt8> { waiting[waitingStart...] }
+
+    private var waitingBytes: Int { waiting.count - waitingStart }
 
     /// Up to which offset bytes are taken.
     private var limit: UInt64 { next + UInt64(max(0, limitBytes - waitingBytes)) }
@@ -65,8 +71,7 @@ struct PipeSink: Sendable {
         while let bytes = segments.removeValue(forKey: next) {
             next += UInt64(bytes.count)
             segmentBytes -= bytes.count
-            waitingBytes += bytes.count
-            waiting.append(bytes)
+            waiting += bytes
         }
         // More than fits overlaps: what lies below will never be asked for.
         guard UInt64(segmentBytes) > farthest - next else { return }
@@ -76,13 +81,13 @@ struct PipeSink: Sendable {
         }
     }
 
-    mutating func read() -> [UInt8]? {
-        guard waitingStart < waiting.count else { return nil }
-        let bytes = waiting[waitingStart]
-        waiting[waitingStart] = []
-        waitingStart += 1
-        waitingBytes -= bytes.count
-        if waitingStart == waiting.count || waitingStart > 4096 {
+    mutating func consume(_ count: Int) {
+        precondition(count >= 0 && count <= waitingBytes, "more bytes than there are")
+        waitingStart += count
+        if waitingStart == waiting.count {
+            waiting.removeAll(keepingCapacity: true)
+            waitingStart = 0
+        } else if waitingStart > 1 << 20 {
             waiting.removeFirst(waitingStart)
             waitingStart = 0
         }
@@ -91,14 +96,13 @@ struct PipeSink: Sendable {
             acknowledgeAt = .zero
             repetition = .milliseconds(200)
         }
-        return bytes
     }
 
     mutating func acknowledgeAtOnce(at now: Instant) { acknowledgeAt = now }
 
     func takesAcknowledgement(at now: Instant) -> Bool { acknowledgeAt.map { $0 <= now } ?? false }
 
-    mutating func acknowledgement(isDone: Bool, at now: Instant) -> PipePacket {
+    mutating func acknowledgement(_ news: PipePacket.News, at now: Instant) -> PipePacket {
         acknowledgeAt = nil
         if let span = repetition, !isComplete {
             acknowledgeAt = now + span
@@ -106,6 +110,6 @@ struct PipeSink: Sendable {
         }
         unacknowledged = 0
         toldLimit = max(toldLimit, limit)
-        return .ack(limit: toldLimit, isDone: isDone, ranges: numbers.ranges)
+        return .ack(limit: toldLimit, news: news, ranges: numbers.ranges)
     }
 }

@@ -35,7 +35,8 @@ enum PipeCommand {
             one end runs 'floe pipe --offer', the other 'floe pipe --answer CODE', and the answer's code is pasted to the
             first. What is sent is encrypted from end to end with keys that only the two ends know.
 
-            Exit code 0 if everything has arrived on both sides, 1 if there was no connection or it was lost.
+            Exit code 0 if everything has arrived on both sides and was written there; 1 if there was no connection, if it was
+            lost, or if what reads our standard output ended before its time: then the other end ends with 1 too.
             """
     )
 
@@ -59,7 +60,7 @@ enum PipeCommand {
         }
     }
 
-    /// Waits for the connection, then pumps on a thread that may block.
+    /// Waits for the connection, then pumps.
     private static func pump(_ meeting: Meeting, _ secret: String, input: Int32?) async -> Int32 {
         guard await PeerOptions.connected(meeting) else {
             let report = await meeting.connection.report()

@@ -1,170 +1,172 @@
-import Connectivity
 import Crypto
 import EventLoop
 import Glibc
-import ICE
-import ICETransport
 import NetTypes
-import PeerTools
-import Pipe
 import Testing
 
-@Suite struct PeerCodeTests {
-    private static func code() throws -> PeerCode {
-        let credentials = try ICECredentials(usernameFragment: "abcd", password: "abcdefghijklmnopqrstuv")
-        let description = ICEDescription(credentials: credentials, options: [.ice2], pacing: .milliseconds(20))
-        let candidate = try Candidate(text: "candidate:1 1 udp 2130706431 192.0.2.1 5000 typ host")
-        return PeerCode(description, [candidate])
-    }
+@testable import PeerTools
 
-    @Test func `a code says what it was made of`() throws {
-        let code = try Self.code()
-        #expect(try PeerCode(code.text) == code)
-        #expect(try PeerCode(lines: code.lines) == code)
-    }
-
-    @Test func `line breaks in a code do not matter`() throws {
-        let text = try Self.code().text
-        let broken = " \n" + text.prefix(20) + "\r\n  " + text.dropFirst(20) + "\n"
-        #expect(try PeerCode(broken) == Self.code())
-    }
-
-    @Test func `what is no code is refused with a sentence`() throws {
-        let text = try Self.code().text
-        for wrong in ["", "hello", "floe1-", "floe1-!!", String(text.prefix(40)), "floe2-" + text.dropFirst(6)] {
-            #expect(throws: PeerError.self) { try PeerCode(wrong) }
-        }
-    }
-}
-
-@Suite struct PumpTests {
-    /// A file without a name, with these bytes in it.
-    private static func file(_ bytes: [UInt8]) throws -> Descriptor {
-        var path = Array("/tmp/floe-test-XXXXXX".utf8CString)
-        // The template's storage lives through the calls, which write into its last six characters.
-        let file = Descriptor(owning: unsafe mkstemp(&path))
-        unsafe unlink(path)
-        try #require(file.number >= 0)
-        var start = 0
-        while start < bytes.count {
-            // The array's storage lives through the call; the range is within it.
-            let written = unsafe bytes.withUnsafeBytes {
-                unsafe write(file.number, $0.baseAddress.map { unsafe $0 + start }, bytes.count - start)
-            }
-            try #require(written > 0)
-            start += written
-        }
-        lseek(file.number, 0, SEEK_SET)
-        return file
-    }
-
-    private static func content(_ file: borrowing Descriptor) -> [UInt8] {
-        let count = Int(lseek(file.number, 0, SEEK_END))
-        lseek(file.number, 0, SEEK_SET)
-        var bytes: [UInt8] = []
-        while bytes.count < count {
-            let room = count - bytes.count
-            var result = 0
-            // The kernel writes at most `room` bytes into the array's memory.
-            bytes += unsafe [UInt8](unsafeUninitializedCapacity: room) { buffer, filled in
-                result = unsafe read(file.number, buffer.baseAddress, room)
-                filled = max(0, result)
-            }
-            guard result > 0 else { break }
-        }
-        return bytes
-    }
-
-    /// Two connections that stand, and the task that signals between them.
-    private static func connections() async throws -> (ICELoop, ICEConnection, ICEConnection, Task<Void, Never>) {
-        let loop = try ICELoop()
-        func configuration(_ role: ICERole) -> ICESessionConfiguration {
-            var configuration = ICESessionConfiguration(ICEConfiguration(role: role))
-            configuration.usesLoopback = true
-            configuration.usesPortMapping = false
-            return configuration
-        }
-        let first = try loop.connection(configuration(.controlling))
-        let second = try loop.connection(configuration(.controlled))
-        first.setRemoteDescription(second.localDescription)
-        second.setRemoteDescription(first.localDescription)
-        first.gather()
-        second.gather()
-        let signaling = Task {
-            await withTaskGroup(of: Void.self) { group in
-                for (from, to) in [(first, second), (second, first)] {
-                    group.addTask {
-                        for await case .found(let candidate) in from.candidates { to.addRemoteCandidate(candidate) }
-                    }
-                }
-            }
-        }
-        for connection in [first, second] {
-            for await state in connection.states where state == .connected || state == .completed { break }
-        }
-        return (loop, first, second, signaling)
+@Suite(.timeLimit(.minutes(1))) struct PumpTests {
+    private static func bytes(_ mebibytes: Int, seed: UInt64) -> [UInt8] {
+        var entropy = Entropy.seeded(seed)
+        let block = entropy.bytes(1 << 20)
+        return (0..<mebibytes).flatMap { number in [UInt8(number)] + block.dropFirst() }
     }
 
     @Test func `eight mebibytes go through a connection and are the same`() async throws {
-        var entropy = Entropy.seeded(1)
-        let block = entropy.bytes(1 << 20)
-        let sent = (0..<8).flatMap { number in [UInt8(number)] + block.dropFirst() }
-        let input = try Self.file(sent)
-        let output = try Self.file([])
-        let (loop, first, second, signaling) = try await Self.connections()
-        let ends = [(first, input.number as Int32?, -1 as Int32), (second, nil, output.number)]
-        let outcomes = try await withThrowingTaskGroup(of: PipePump.Outcome.self) { group in
-            for (index, end) in ends.enumerated() {
-                group.addTask { try await Self.pump(end.0, isOfferer: index == 0, end.1, end.2) }
-            }
-            return try await group.reduce(into: []) { $0.append($1) }
-        }
-        #expect(outcomes.allSatisfy { $0.failure == nil })
-        #expect(outcomes.map(\.receivedBytes).max() == UInt64(sent.count))
-        #expect(MessageDigest.sha256(Self.content(output)) == MessageDigest.sha256(sent))
-        await first.close()
-        await second.close()
-        await signaling.value
-        loop.stop()
+        let sent = Self.bytes(8, seed: 1)
+        let input = try Ends.file(sent)
+        let output = try Ends.file([])
+        let (from, to) = (input.number, output.number)
+        let pumps = try await Pumps()
+        async let sending = pumps.run(isFirst: true, from: from, to: -1)
+        async let receiving = pumps.run(isFirst: false, from: nil, to: to)
+        let outcomes = try await [sending, receiving]
+        #expect(outcomes.map(\.failure) == [nil, nil])
+        #expect(outcomes[0].sentBytes == UInt64(sent.count) && outcomes[1].receivedBytes == UInt64(sent.count))
+        #expect(MessageDigest.sha256(Ends.content(output)) == MessageDigest.sha256(sent))
+        await pumps.end()
     }
 
+    @Test(arguments: [false, true])
+    func `an output that nobody reads holds up nothing but itself`(isSocket: Bool) async throws {
+        let first = Self.bytes(8, seed: 2)
+        let second = Self.bytes(6, seed: 3)
+        let input = try Ends.file(first)
+        let otherInput = try Ends.file(second)
+        let slow = try Ends.Pair(isSocket: isSocket)
+        let quick = try Ends.Pair(isSocket: isSocket)
+        let numbers = (input.number, otherInput.number, slow.writingNumber, quick.writingNumber)
+        let pumps = try await Pumps()
+        async let one = pumps.run(isFirst: true, from: numbers.0, to: numbers.3)
+        async let other = pumps.run(isFirst: false, from: numbers.1, to: numbers.2)
+        // All of one direction, acknowledgements and room that is told included, while the other stands still.
+        let quickNumber = quick.readingNumber
+        let toFirst = try await onThread { Ends.read(second.count, from: quickNumber) }
+        #expect(MessageDigest.sha256(toFirst) == MessageDigest.sha256(second))
+        let slowNumber = slow.readingNumber
+        let toSecond = try await onThread { Ends.read(first.count, from: slowNumber) }
+        #expect(MessageDigest.sha256(toSecond) == MessageDigest.sha256(first))
+        let outcomes = try await [one, other]
+        #expect(outcomes.map(\.failure) == [nil, nil])
+        await pumps.end()
+    }
+
+    @Test func `a reader that goes is a failure of both ends, at once`() async throws {
+        let input = try Ends.file(Self.bytes(8, seed: 4))
+        var output = try Ends.Pair()
+        let numbers = (input.number, output.writingNumber, output.readingNumber)
+        let pumps = try await Pumps()
+        async let sending = pumps.run(isFirst: true, from: numbers.0, to: -1)
+        async let receiving = pumps.run(isFirst: false, from: nil, to: numbers.1)
+        let read = try await onThread { Ends.read(100_000, from: numbers.2) }
+        #expect(read.count == 100_000)
+        output.reading = nil
+        let outcomes = try await [sending, receiving]
+        #expect(outcomes[0].failure == "the other end has given up before everything was sent and written")
+        #expect(outcomes[1].failure == "whoever reads the output has ended before everything was written")
+        await pumps.end()
+    }
+
+    /// The other end learns of it by a word: the connections stay.
     @Test(arguments: [true, false])
     func `a descriptor that fails at one end is a failure of both`(isInput: Bool) async throws {
         let bad = Descriptor(owning: isInput ? unsafe open("/tmp", O_RDONLY) : unsafe open("/dev/full", O_WRONLY))
         try #require(bad.number >= 0)
-        let sent = try Self.file(isInput ? [] : [1, 2, 3])
-        let (loop, first, second, signaling) = try await Self.connections()
-        let input = isInput ? bad.number : sent.number
-        let output = isInput ? sent.number : bad.number
-        async let sending = Self.pump(first, isOfferer: true, input, -1)
-        async let receiving = Self.pump(second, isOfferer: false, nil, output)
-        // The end that fails closes, as the command does; then the other learns that nothing more comes.
-        let failed = isInput ? try await sending : try await receiving
-        await first.close()
-        await second.close()
-        let other = isInput ? try await receiving : try await sending
+        let file = try Ends.file(isInput ? [] : [1, 2, 3])
+        let (input, output) = isInput ? (bad.number, file.number) : (file.number, bad.number)
+        let pumps = try await Pumps()
+        async let sending = pumps.run(isFirst: true, from: input, to: -1)
+        async let receiving = pumps.run(isFirst: false, from: nil, to: output)
+        let outcomes = try await [sending, receiving]
+        let (failed, other) = isInput ? (outcomes[0], outcomes[1]) : (outcomes[1], outcomes[0])
         #expect(failed.failure?.contains(isInput ? "input cannot be read" : "output cannot be written") == true)
-        #expect(other.failure != nil && other.sentBytes == 0)
-        await signaling.value
-        loop.stop()
+        #expect(other.failure?.contains("given up") == true && other.sentBytes == 0)
+        await pumps.end()
     }
 
-    private static func pump(
-        _ connection: ICEConnection,
-        isOfferer: Bool,
-        _ input: Int32?,
-        _ output: Int32
-    ) async throws -> PipePump.Outcome {
-        try await withCheckedThrowingContinuation { continuation in
-            do {
-                _ = try LoopThread(name: "pump") {
-                    let keys = PipeKeys(secret: "s", offerer: "o", answerer: "a", isOfferer: isOfferer)
-                    var pump = PipePump(connection, keys, input: input, output: output)
-                    continuation.resume(with: Result { try pump.run { _ in } })
-                }
-            } catch {
-                continuation.resume(throwing: error)
+    @Test func `an input that fails in the middle ends no stream`() async throws {
+        var input = try Ends.Pair(isSocket: true)
+        let output = try Ends.Pair()
+        let numbers = (input.readingNumber, output.writingNumber, output.readingNumber)
+        let pumps = try await Pumps()
+        async let sending = pumps.run(isFirst: true, from: numbers.0, to: -1)
+        async let receiving = pumps.run(isFirst: false, from: nil, to: numbers.1)
+        try Ends.write(Array("half".utf8), to: input.writingNumber)
+        let read = try await onThread { Ends.read(4, from: numbers.2) }
+        #expect(read == Array("half".utf8))
+        // A socket that is closed with bytes unread is reset: the other side reads an error, and no end.
+        try Ends.write([1], to: input.readingNumber)
+        input.writing = nil
+        let outcomes = try await [sending, receiving]
+        #expect(outcomes[0].failure?.contains("input cannot be read") == true)
+        #expect(outcomes[1].failure?.contains("given up") == true)
+        await pumps.end()
+    }
+
+    @Test func `who was told everything ends well though the other end is gone`() async throws {
+        let input = try Ends.file(Self.bytes(1, seed: 5))
+        let output = try Ends.Pair()
+        let numbers = (input.number, output.writingNumber, output.readingNumber)
+        let pumps = try await Pumps()
+        async let sending = pumps.run(isFirst: true, from: numbers.0, to: -1)
+        let (progress, told) = AsyncStream<UInt64>.makeStream()
+        async let receiving = pumps.run(isFirst: false, from: nil, to: numbers.1) { told.yield($0.receivedBytes) }
+        // The reader takes a little, until all has come; then the path goes.
+        let start = try await onThread { Ends.read(1000, from: numbers.2) }
+        for await count in progress where count == 1 << 20 { break }
+        await pumps.end()
+        let rest = try await onThread { Ends.read((1 << 20) - 1000, from: numbers.2) }
+        let outcomes = try await [sending, receiving]
+        #expect(start.count + rest.count == 1 << 20)
+        #expect(outcomes[0].failure?.hasPrefix("the connection was closed before the other end") == true)
+        #expect(outcomes[1].failure == nil)
+    }
+}
+
+@Suite struct PipeOutputTests {
+    @Test(arguments: [false, true])
+    func `what has no room is refused and not waited for`(isSocket: Bool) throws {
+        let pair = try Ends.Pair(isSocket: isSocket)
+        let output = PipeOutput(pair.writingNumber)
+        var sent: [UInt8] = []
+        var refusals = 0
+        var received: [UInt8] = []
+        while sent.count < 1 << 20 {
+            let part = (0..<3000).map { UInt8(truncatingIfNeeded: sent.count + $0) }
+            switch output.write(part[...]) {
+            case .wrote(let count): sent += part.prefix(count)
+            case .later:
+                refusals += 1
+                received += Ends.read(min(10_000, sent.count - received.count), from: pair.readingNumber)
+            case .failed(let words):
+                Issue.record("\(words)")
+                return
             }
         }
+        received += Ends.read(sent.count - received.count, from: pair.readingNumber)
+        #expect(refusals > 0)
+        #expect(received == sent)
+        #expect(fcntl(pair.writingNumber, F_GETFL) & O_NONBLOCK == 0)
+    }
+
+    @Test func `a descriptor of somebody who wants no waiting is tried again`() throws {
+        let pair = try Ends.Pair()
+        _ = fcntl(pair.writingNumber, F_SETFL, O_NONBLOCK)
+        let output = PipeOutput(pair.writingNumber)
+        var count = 0
+        while case .wrote(let more) = output.write([UInt8](repeating: 0, count: 4096)[...]) { count += more }
+        #expect(count > 0)
+        #expect(output.write([1]) == .later)
+        _ = Ends.read(4096, from: pair.readingNumber)
+        #expect(output.write([1]) == .wrote(1))
+    }
+
+    @Test func `the end of the reader is told in a sentence`() throws {
+        signal(SIGPIPE, SIG_IGN)
+        var pair = try Ends.Pair()
+        pair.reading = nil
+        let words = "whoever reads the output has ended before everything was written"
+        #expect(PipeOutput(pair.writingNumber).write([1]) == .failed(words))
     }
 }

@@ -22,17 +22,18 @@ import Testing
         var sink = PipeSink(limitBytes: 1000)
         _ = sink.insert(0, at: .zero)
         sink.insert([UInt8](repeating: 7, count: 1000), at: 0, isEnd: false)
-        _ = sink.acknowledgement(isDone: false, at: .zero)
+        _ = sink.acknowledgement([], at: .zero)
         #expect(sink.acknowledgeAt == nil)
-        #expect(sink.read()?.count == 1000)
+        #expect(sink.readable.count == 1000)
+        sink.consume(1000)
         let later = [200, 600, 1400].map { Instant.zero + .milliseconds($0) }
-        _ = sink.acknowledgement(isDone: false, at: .zero)
+        _ = sink.acknowledgement([], at: .zero)
         for time in later {
             #expect(sink.acknowledgeAt == time)
-            _ = sink.acknowledgement(isDone: false, at: time)
+            _ = sink.acknowledgement([], at: time)
         }
         _ = sink.insert(1, at: later[2])
-        _ = sink.acknowledgement(isDone: false, at: later[2])
+        _ = sink.acknowledgement([], at: later[2])
         #expect(sink.acknowledgeAt == nil)
     }
 }

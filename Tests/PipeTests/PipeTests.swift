@@ -3,8 +3,19 @@ import NetTypes
 import Pipe
 import Testing
 
+extension PipeEngine {
+    /// Consumes all that has come.
+    mutating func read() -> [UInt8]? {
+        guard !readable.isEmpty else { return nil }
+        defer { consume(readable.count) }
+        return Array(readable)
+    }
+}
+
 /// Two ends and a network between them that loses, doubles and delays, in virtual time.
-private struct World {
+///
+/// An end that is over is gone: it hears nothing and says nothing.
+struct World {
     var now = Instant.zero
     var ends: [PipeEngine]
     var sent: [[UInt8]]
@@ -16,6 +27,10 @@ private struct World {
     let delay: UInt64
     let spread: UInt64
     var datagrams = 0
+    /// Who consumes what has come.
+    var isReading = [true, true]
+    /// How many datagrams of each end are lost for certain once it has consumed everything.
+    var lostLastWords = [0, 0]
 
     init(_ first: [UInt8], _ second: [UInt8], seed: UInt64, loss: UInt64, delay: UInt64 = 20, spread: UInt64 = 10) {
         ends = [true, false].map { isOfferer in
@@ -32,15 +47,20 @@ private struct World {
     }
 
     mutating func feed(_ end: Int) {
+        guard !ends[end].isOver else { return }
         let count = min(ends[end].writableBytes, sent[end].count - written[end])
         if count > 0 {
             ends[end].write(Array(sent[end][written[end]..<written[end] + count]))
             written[end] += count
         }
         if written[end] == sent[end].count { ends[end].finish() }
-        while let bytes = ends[end].read() { read[end] += bytes }
+        if isReading[end], let bytes = ends[end].read() { read[end] += bytes }
         while let datagram = ends[end].pollTransmit(at: now) {
             datagrams += 1
+            if ends[end].hasReadAll, lostLastWords[end] > 0 {
+                lostLastWords[end] -= 1
+                continue
+            }
             // Each hundredth comes twice.
             for _ in 0..<(entropy.next() % 100 == 0 ? 2 : 1) where entropy.next() % 100 >= loss {
                 let late = spread == 0 ? 0 : entropy.next() % spread
@@ -49,15 +69,17 @@ private struct World {
         }
     }
 
-    /// Runs until both are over; `false` if that takes longer than an hour, or nothing happens any more.
-    mutating func run() -> Bool {
+    /// Runs until both are over; `false` if that takes longer than `limit`, or nothing happens any more.
+    mutating func run(for limit: TimeSpan = .seconds(3600)) -> Bool {
+        let end = now + limit
         feed(0)
         feed(1)
         while !(ends[0].isOver && ends[1].isOver) {
             let times = [inFlight.earliest, ends[0].nextTimeout, ends[1].nextTimeout].compactMap { $0 }
-            guard let next = times.min(), next < Instant.zero + .seconds(3600) else { return false }
+            guard let next = times.min(), next < end else { return false }
             now = max(now, next)
             while let arrival = inFlight.pop(at: now) {
+                guard !ends[arrival.to].isOver else { continue }
                 _ = ends[arrival.to].receive(arrival.bytes, at: now)
             }
             for end in 0...1 {
@@ -85,6 +107,7 @@ private struct World {
         #expect(world.read[1] == first)
         #expect(world.read[0] == second)
         #expect(world.ends[0].hasDelivered && world.ends[1].hasReadAll)
+        #expect(world.ends[0].hasSucceeded && world.ends[1].hasSucceeded)
     }
 
     @Test(arguments: 0..<40 as Range<UInt64>)
@@ -95,6 +118,7 @@ private struct World {
         let isOver = world.run()
         #expect(isOver, "seed \(seed)")
         #expect(world.read[1] == first && world.read[0] == second, "seed \(seed)")
+        #expect(world.ends[0].hasSucceeded && world.ends[1].hasSucceeded, "seed \(seed)")
     }
 
     @Test func `without loss nothing is sent twice and the window opens`() {
