@@ -56,12 +56,16 @@ final class Driven: @unchecked Sendable {
     var report: ICEReport {
         let pairs = session.pairs
         let path = session.path()
+        let verdict = session.verdict
+        // Before the nomination too: data goes over any pair that is valid.
+        let used = path.map { path in pairs.filter { $0.base == path.base && $0.isValid } } ?? []
         return ICEReport(
             state: session.state,
             role: session.role,
-            isRelayed: path?.isRelayed,
-            selected: path.flatMap { path in pairs.first { $0.base == path.base && $0.isValid && $0.isNominated } },
-            verdict: session.verdict,
+            // The relay may be the peer's.
+            isRelayed: path.map { $0.isRelayed || verdict.outcome == .relayed },
+            selected: used.first { $0.remote == path?.destination } ?? used.first(where: \.isNominated),
+            verdict: verdict,
             statistics: session.statistics,
             pairs: pairs,
             candidates: session.localCandidates,

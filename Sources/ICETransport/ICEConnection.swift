@@ -48,7 +48,7 @@ public struct ICEReport: Sendable {
     public let state: ICEConnectionState
     /// Who nominates.
     public let role: ICERole
-    /// Whether data goes over a relay; `nil` without a path.
+    /// Whether data goes over a relay, ours or the peer's; `nil` without a path.
     public let isRelayed: Bool?
     /// The pair of that path; addresses that must stay hidden are `nil` in it.
     public let selected: ICEPairSnapshot?

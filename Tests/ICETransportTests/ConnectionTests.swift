@@ -284,6 +284,22 @@ import Testing
         }
     }
 
+    @Test func `a path over the peer's relay is a relayed one`() async throws {
+        let relay = try TestTURN()
+        let loop = try ICELoop()
+        let (first, second) = try await Self.run(loop) {
+            $0
+        } change: { configuration in
+            guard configuration.ice.role == .controlling else { return }
+            configuration.policy = .relay
+            configuration.turnServers = [relay.server]
+        }
+        #expect(first.isRelayed == true && first.selected?.localType == .relayed)
+        #expect(second.isRelayed == true && second.selected?.localType != .relayed)
+        loop.stop()
+        relay.stop()
+    }
+
     @Test func `what is sent before the end goes out before it`() async throws {
         let loop = try ICELoop()
         let pair = try Pair(loop)
