@@ -12,7 +12,7 @@ AS_ROOT := $(SUDO) /usr/bin/python3
 
 BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev libc-ares-dev
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn haproxy nftables conntrack iproute2 procps openssl python3 curl \
-	python3-aioice libnice10
+	python3-aioice libnice10 miniupnpd-nftables
 RELEASE := -c release --static-swift-stdlib
 
 .PHONY: help run build test lint documentation unit model-long allocations instructions thread-sanitizer fuzz fuzz-long \

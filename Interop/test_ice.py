@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 from lab import Lab, Site, require_root_and_tools
-from support import natpmp, results, server
+from support import gateway, results, server
 from support.results import eventually
 
 OTHER_ADDRESS = "203.0.113.11"
@@ -132,18 +132,34 @@ def against_aioice(binary, directory, one, other, is_offer, outcome):
         assert found["outcome"] in good, f"{found['outcome']}, not {outcome}: {found}"
 
 
-def pipe(binary, directory, one, other, size):
+def pipe(binary, directory, one, other, size, *options, path=""):
     content = os.urandom(size)
-    with Ends(binary, directory, f"pipe {one.kind} {other.kind}") as ends:
+    with Ends(binary, directory, f"pipe {one.kind} {other.kind} {path} {options}") as ends:
         with open(ends.path("in"), "wb") as file:
             file.write(content)
         with open(ends.path("in"), "rb") as source, open(ends.path("out"), "wb") as sink:
-            first = ends.floe(one.namespace, "pipe", True, *SERVERS, stdin=source)
-            second = ends.floe(other.namespace, "pipe", False, "--receive", *SERVERS, stdout=sink)
+            first = ends.floe(one.namespace, "pipe", True, *SERVERS, *options, stdin=source)
+            second = ends.floe(other.namespace, "pipe", False, "--receive", *SERVERS, *options, stdout=sink)
             codes = [process.wait(timeout=120) for process in (first, second)]
         assert codes == [0, 0], f"exit codes {codes}: {ends.logs()}"
+        assert all(f"connected {path}" in ends.log(number) for number in (0, 1)), ends.logs()
         with open(ends.path("out"), "rb") as file:
             assert hashlib.sha256(file.read()).digest() == hashlib.sha256(content).digest(), "other bytes arrived"
+
+
+def reader_goes(binary, directory, one, other):
+    """Who reads the output of one end has enough: both ends say so, and neither claims to have succeeded."""
+    with Ends(binary, directory, f"reader {one.kind} {other.kind}") as ends:
+        with open("/dev/zero", "rb") as source:
+            first = ends.floe(one.namespace, "pipe", True, *SERVERS, stdin=source)
+            second = ends.floe(other.namespace, "pipe", False, "--receive", *SERVERS)
+            assert second.stdout.read(1 << 20) == bytes(1 << 20), ends.logs()
+            second.stdout.close()
+            second.stdout = None
+            codes = [process.wait(timeout=30) for process in (first, second)]
+        assert codes == [1, 1], f"exit codes {codes}: {ends.logs()}"
+        assert "the other end has given up" in ends.log(0), ends.log(0)
+        assert "whoever reads the output has ended" in ends.log(1), ends.log(1)
 
 
 def rendezvous(binary, directory, one, other, size):
@@ -214,18 +230,27 @@ def narrow(binary, directory, site):
 
 
 def mapped(binary, directory, site, other):
-    """A gateway that opens ports makes a symmetric NAT passable, and the doctor says by which protocol."""
-    with natpmp.Gateway(site):
-        def check(found, _):
-            external = {gateway["name"]: gateway.get("external") for gateway in found["gateways"]}
-            assert external["NAT-PMP"].startswith(site.public) and not external.get("PCP"), found["gateways"]
+    """A gateway that opens ports by three protocols, and its users: where it takes a relay without it, none with it."""
+    pipe(binary, directory, site, other, 1 << 20, "--no-mapping", path="over a relay")
 
+    def check(found, _):
+        external = {entry["name"]: entry.get("external") for entry in found["gateways"]}
+        assert external.keys() == {"PCP", "NAT-PMP", "UPnP"}, found["gateways"]
+        assert all((address or "").startswith(site.public + ":") for address in external.values()), found["gateways"]
+
+    with gateway.Gateway(site, directory) as box:
         alone(binary, directory, site, check)
+        pipe(binary, directory, site, other, 1 << 20, path="directly")
+        assert "PCP MAP: added mapping" in box.log(), "PCP was not used"
+        assert not box.mappings(), f"not given back: {box.mappings()}"
+    with gateway.Gateway(site, directory, pcp=False) as box:
         agents(binary, directory, site, other, "direct")
+        assert "AddAnyPortMapping" in box.log() or "AddPortMapping" in box.log(), "UPnP was not used"
+        assert not box.mappings(), f"not given back: {box.mappings()}"
 
 
 def test(options):
-    require_root_and_tools()
+    require_root_and_tools("miniupnpd")
     binary = server.require_binary(options.floe)
     outcome = results.Results(options.only)
     with results.directory(options) as directory, Lab() as lab:
@@ -233,7 +258,7 @@ def test(options):
         left = {kind: Site(lab, f"l{n}", kind, 2 * n + 1) for n, kind in enumerate(KINDS)}
         right = {kind: Site(lab, f"r{n}", kind, 2 * n + 2) for n, kind in enumerate(KINDS)}
         same = left["portrestricted"].neighbour("neighbour")
-        gateway = Site(lab, "gateway", "symmetric", 60)
+        opening = Site(lab, "gateway", "symmetric", 60, public="44.128.0.60")
         table = simulated(binary)
         with server.FloeServer(binary, there, directory, "--listen", server.ADDRESS, "--realm", REALM, "--user",
                                f"{USER}:{PASSWORD}", "--listen", OTHER_ADDRESS, "--nat-discovery", f"{server.ADDRESS}/{OTHER_ADDRESS}",
@@ -253,12 +278,13 @@ def test(options):
                 ("pipe, symmetric and portrestricted: 2 MiB arrive", pipe, binary, directory, left["symmetric"],
                  right["portrestricted"], 2 << 20),
                 ("pipe, over signaling: 2 MiB arrive", rendezvous, binary, directory, *strict, 2 << 20),
+                ("pipe, the reader of one end goes: both fail", reader_goes, binary, directory, *strict),
                 ("doctor, with a second person over signaling", together, binary, directory, *strict, "direct"),
                 ("doctor, alone behind a NAT", alone, binary, directory, right["portrestricted"], behind_port_restricted),
                 ("doctor, alone where UDP is blocked", alone, binary, directory, right["udpblocked"], behind_blocked),
                 ("doctor, alone behind a narrow link", narrow, binary, directory, right["symmetric"]),
                 ("names in place of addresses, in one network", concealed, binary, directory, left["portrestricted"], same),
-                ("a gateway that opens ports", mapped, binary, directory, gateway, right["portrestricted"]),
+                ("a gateway that opens ports by PCP, NAT-PMP and UPnP", mapped, binary, directory, opening, right["symmetric"]),
             ]
             # Most of them wait most of the time; those that change a site come last and alone.
             outcome.run_side_by_side(tests[:-3], workers=6)

@@ -40,7 +40,8 @@ def require_root_and_tools(*tools):
         raise LabError("network namespaces need root: run this as root, for example with sudo")
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     os.environ["PATH"] = path
-    packages = {"ip": "iproute2", "nft": "nftables", "turnutils_uclient": "coturn", "turnserver": "coturn"}
+    packages = {"ip": "iproute2", "nft": "nftables", "turnutils_uclient": "coturn", "turnserver": "coturn",
+                "miniupnpd": "miniupnpd-nftables"}
     for tool in ("ip", "nft", *tools):
         if not any(os.access(os.path.join(part, tool), os.X_OK) for part in path.split(":")):
             raise LabError(f"{tool} is not installed: apt-get install {packages.get(tool, tool)}")
@@ -91,7 +92,11 @@ def sweep(everything=False):
 
 
 class Lab:
-    """The internet: a bridge with 203.0.113.0/24, 198.51.100.0/24 and 2001:db8::/64 and a router between them."""
+    """The internet: a bridge with 203.0.113.0/24, 198.51.100.0/24 and 2001:db8::/64 and a router between them.
+
+    44.128.0.0/24, of amateur radio's test network, is there too: for programs to which the documentation's addresses are
+    not public ones.
+    """
 
     def __init__(self):
         self.prefix = f"floe{os.getpid()}-"
@@ -152,10 +157,9 @@ class Lab:
         self.link(namespace, interface, self.internet, port)
         self.ip(self.internet, f"link set {port} master internet")
         lines = [f"addr add {address} dev {interface}{' nodad' if ':' in address else ''}" for address in addresses]
-        if any(address.startswith("203.") for address in addresses):
-            lines.append("route add default via 203.0.113.1")
-        elif any("." in address for address in addresses):
-            lines.append("route add default via 198.51.100.1")
+        v4 = sorted((address for address in addresses if "." in address), key=lambda address: address[:4] != "203.")
+        if v4:
+            lines.append(f"route add default via {v4[0].rpartition('.')[0]}.1")
         if any(":" in address for address in addresses):
             lines.append("route add default via 2001:db8::1")
         self.ip(namespace, *lines)
@@ -181,7 +185,7 @@ class Lab:
             self.internet,
             f"link add internet address {ROUTER} type bridge forward_delay 0", "link set internet up",
             "addr add 203.0.113.1/24 dev internet", "addr add 198.51.100.1/24 dev internet",
-            "addr add 2001:db8::1/64 dev internet nodad",
+            "addr add 44.128.0.1/24 dev internet", "addr add 2001:db8::1/64 dev internet nodad",
             "link add void type veth peer name abyss", "link set void arp off up", "link set abyss up",
             "route add 0.0.0.0/0 dev void", "route add ::/0 dev void",
         )

@@ -89,17 +89,18 @@ ALL_KINDS = (OPEN, *KINDS)
 class Site:
     """One client's place: its namespace and, unless it is `open`, the NAT box in front of it.
 
-    Site number n has the public address 203.0.113.(100 + n), or 198.51.100.(100 + n) for even n, and 10.n.0.2 inside.
+    Site number n has the public address 203.0.113.(100 + n), or 198.51.100.(100 + n) for even n, unless it is given
+    another one, and 10.n.0.2 inside.
     """
 
-    def __init__(self, lab, short, kind, number):
+    def __init__(self, lab, short, kind, number, public=None):
         if kind not in ALL_KINDS:
             raise namespaces.LabError(f"no NAT kind {kind!r}; there are {', '.join(ALL_KINDS)}")
         if not 1 <= number <= 99:
             raise namespaces.LabError(f"site number {number} is not in 1...99")
         self.lab, self.short, self.kind = lab, short, kind
         network = "198.51.100" if number % 2 == 0 else "203.0.113"
-        self.public = f"{network}.{100 + number}"
+        self.public = public or f"{network}.{100 + number}"
         if kind == OPEN:
             self.box, self.inside, self.gateway = None, self.public, None
             self.namespace = lab.host(short, f"{self.public}/24")
