@@ -78,7 +78,7 @@ server: build ## black-box tests of the built server, as root
 	$(AS_ROOT) Interop/test_flood.py
 
 fast-path: build ## the kernel's fast path against user space, as root
-	Scripts/make-relay-program --check
+	Scripts/make-bpf-programs --check
 	$(SWIFT) build --build-tests
 	$(SUDO) "$$($(SWIFT) build --show-bin-path)"/*PackageTests.xctest --testing-library swift-testing --filter '^FastPathTests\.'
 	$(AS_ROOT) Interop/test_fast_path.py

@@ -89,6 +89,12 @@ let drivers: [Target] = [
         exclude: ["README.md", "relay.bpf.c"],
         swiftSettings: settings
     ),
+    .target(
+        name: "SocketLookup",
+        dependencies: dependencies(["Bytes", "NetTypes", "CLinux", "EventLoop", "Transport"]),
+        exclude: ["README.md", "lookup.bpf.c"],
+        swiftSettings: settings
+    ),
     system("CCares", pkgConfig: "libcares", apt: "libc-ares-dev"),
     module("NameResolver", ["NetTypes", "STUN", "Resolution", "EventLoop", "Transport", "CCares"]),
     module(
@@ -106,7 +112,7 @@ let services: [Target] = [
         "Relay",
         [
             "Bytes", "NetTypes", "Diagnostics", "Crypto", "STUN", "TURN", "TURNServer", "CLinux", "EventLoop",
-            "FastPath", "Transport",
+            "FastPath", "Transport", "SocketLookup",
         ]
     ),
     module(

@@ -4,6 +4,9 @@
 #include "kernel_address.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,9 +26,13 @@ typedef union bpf_arguments {
         uint64_t instructions, license;
         uint32_t log_level, log_length;
         uint64_t log;
+        uint32_t kernel_version, flags;
+        char name[16];
+        uint32_t interface, attach_type;
     } program;
     struct {
-        uint32_t program, interface, attach_type, flags;
+        // An interface's number, or a descriptor of a network namespace.
+        uint32_t program, target, attach_type, flags;
     } link;
     struct {
         uint32_t program, verdict, length, out_length;
@@ -37,7 +44,8 @@ typedef union bpf_arguments {
 } bpf_arguments;
 
 enum { MAP_CREATE = 0, MAP_GET = 1, MAP_SET = 2, PROGRAM_LOAD = 5, PROGRAM_RUN = 10, MAP_TAKE = 21, LINK_CREATE = 28 };
-enum { MAP_TYPE_HASH = 1, MAP_TYPE_ARRAY = 2, NO_PREALLOCATION = 1, PROGRAM_TYPE_PACKETS = 3, TCX_INGRESS = 46 };
+enum { MAP_TYPE_HASH = 1, MAP_TYPE_ARRAY = 2, MAP_TYPE_SOCKETS = 15, NO_PREALLOCATION = 1, MAPPABLE = 1024 };
+enum { SOCKET_LOOKUP = 36, TCX_INGRESS = 46, ATTACH_TO_SOCKET = 50 };
 
 static int bpf(int command, bpf_arguments *arguments, size_t length) {
     long result = syscall(SYS_bpf, command, arguments, length);
@@ -62,6 +70,32 @@ int floe_bpf_create_array(uint32_t capacity) {
     return create_map(MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(uint64_t), capacity, 0);
 }
 
+int floe_bpf_create_mapped_array(uint32_t capacity, uint64_t **elements) {
+    int map = create_map(MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(uint64_t), capacity, MAPPABLE);
+    if (map < 0) return map;
+    void *memory = mmap(NULL, capacity * sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+    if (memory == MAP_FAILED) {
+        int error = errno;
+        close(map);
+        return -error;
+    }
+    *elements = memory;
+    return map;
+}
+
+void floe_bpf_unmap(uint64_t *elements, uint32_t capacity) { munmap(elements, capacity * sizeof(uint64_t)); }
+
+int floe_bpf_claim(uint64_t *element, uint64_t value) {
+    uint64_t nothing = 0;
+    return __atomic_compare_exchange_n(element, &nothing, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+void floe_bpf_release(uint64_t *element) { __atomic_store_n(element, 0, __ATOMIC_RELEASE); }
+
+int floe_bpf_create_socket_map(uint32_t capacity) {
+    return create_map(MAP_TYPE_SOCKETS, sizeof(uint32_t), sizeof(uint32_t), capacity, 0);
+}
+
 static int on_element(int command, int map, const void *key, const void *value) {
     bpf_arguments arguments = {0};
     arguments.element.map = (uint32_t)map;
@@ -74,9 +108,11 @@ int floe_bpf_set(int map, const void *key, const void *value) { return on_elemen
 int floe_bpf_get(int map, const void *key, void *value) { return on_element(MAP_GET, map, key, value); }
 int floe_bpf_take(int map, const void *key, void *value) { return on_element(MAP_TAKE, map, key, value); }
 
-int floe_bpf_load(const uint64_t *instructions, uint32_t count, char *log, uint32_t log_length) {
+int floe_bpf_load(
+    floe_bpf_kind kind, const uint64_t *instructions, uint32_t count, char *log, uint32_t log_length) {
     bpf_arguments arguments = {0};
-    arguments.program.type = PROGRAM_TYPE_PACKETS;
+    arguments.program.type = kind;
+    if (kind == FLOE_BPF_LOOKUP) arguments.program.attach_type = SOCKET_LOOKUP;
     arguments.program.count = count;
     arguments.program.instructions = (uintptr_t)instructions;
     arguments.program.license = (uintptr_t)"Apache-2.0";
@@ -89,9 +125,25 @@ int floe_bpf_load(const uint64_t *instructions, uint32_t count, char *log, uint3
 int floe_bpf_attach(int program, uint32_t interface) {
     bpf_arguments arguments = {0};
     arguments.link.program = (uint32_t)program;
-    arguments.link.interface = interface;
+    arguments.link.target = interface;
     arguments.link.attach_type = TCX_INGRESS;
     return bpf(LINK_CREATE, &arguments, sizeof arguments.link);
+}
+
+int floe_bpf_attach_lookup(int program) {
+    int namespace = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (namespace < 0) return -errno;
+    bpf_arguments arguments = {0};
+    arguments.link.program = (uint32_t)program;
+    arguments.link.target = (uint32_t)namespace;
+    arguments.link.attach_type = SOCKET_LOOKUP;
+    int result = bpf(LINK_CREATE, &arguments, sizeof arguments.link);
+    close(namespace);
+    return result;
+}
+
+int floe_bpf_attach_filter(int program, int descriptor) {
+    return setsockopt(descriptor, SOL_SOCKET, ATTACH_TO_SOCKET, &program, sizeof program) < 0 ? -errno : 0;
 }
 
 int floe_bpf_run(

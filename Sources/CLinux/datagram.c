@@ -108,6 +108,12 @@ void message_read_controls(struct msghdr *message, floe_datagram *out) {
             memcpy(&information, CMSG_DATA(item), sizeof information);
             from_ipv6_bytes(&information.ipi6_addr, &out->local);
             if (out->local.family == 6 && out->local.high >> 54 == 0x3FA) out->local.scope = information.ipi6_ifindex;
+        } else if ((item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_ORIGDSTADDR)
+                   || (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_ORIGDSTADDR)) {
+            kernel_address address;
+            size_t length = item->cmsg_len - CMSG_LEN(0);
+            memcpy(&address, CMSG_DATA(item), length < sizeof address ? length : sizeof address);
+            from_kernel(&address.any, &out->local);
         } else if (item->cmsg_level == IPPROTO_UDP && item->cmsg_type == UDP_GRO) {
             int value;
             memcpy(&value, CMSG_DATA(item), sizeof value);

@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/icmp.h>
 #include <linux/sock_diag.h>
+#include <netinet/icmp6.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <stdio.h>
@@ -23,6 +25,27 @@ static int create(int family, int type, int protocol) {
 int floe_udp_create(int family) { return create(family, SOCK_DGRAM, IPPROTO_UDP); }
 
 int floe_tcp_create(int family) { return create(family, SOCK_STREAM, IPPROTO_TCP); }
+
+int floe_icmp_create(int family) {
+    int descriptor = create(family, SOCK_RAW, family == 4 ? (int)IPPROTO_ICMP : (int)IPPROTO_ICMPV6);
+    if (descriptor < 0) return descriptor;
+    int result;
+    if (family == 4) {
+        struct icmp_filter blocked = {.data = ~(1u << ICMP_DEST_UNREACH | 1u << ICMP_TIME_EXCEEDED)};
+        result = setsockopt(descriptor, SOL_RAW, ICMP_FILTER, &blocked, sizeof blocked);
+    } else {
+        struct icmp6_filter filter;
+        ICMP6_FILTER_SETBLOCKALL(&filter);
+        ICMP6_FILTER_SETPASS(ICMP6_DST_UNREACH, &filter);
+        ICMP6_FILTER_SETPASS(ICMP6_PACKET_TOO_BIG, &filter);
+        ICMP6_FILTER_SETPASS(ICMP6_TIME_EXCEEDED, &filter);
+        result = setsockopt(descriptor, IPPROTO_ICMPV6, ICMP6_FILTER, &filter, sizeof filter);
+    }
+    if (result == 0) return descriptor;
+    int error = errno;
+    close(descriptor);
+    return -error;
+}
 
 int floe_close(int descriptor) { return close(descriptor) < 0 ? -errno : 0; }
 
@@ -137,6 +160,9 @@ static kernel_option find_option(int family, floe_option option) {
     case FLOE_OPTION_FREE_BIND: return (kernel_option){IPPROTO_IP, IP_FREEBIND};
     case FLOE_OPTION_PACKET_INFORMATION:
         return family == 4 ? (kernel_option){IPPROTO_IP, IP_PKTINFO} : (kernel_option){IPPROTO_IPV6, IPV6_RECVPKTINFO};
+    case FLOE_OPTION_ORIGINAL_DESTINATION:
+        return family == 4 ? (kernel_option){IPPROTO_IP, IP_RECVORIGDSTADDR}
+                           : (kernel_option){IPPROTO_IPV6, IPV6_RECVORIGDSTADDR};
     case FLOE_OPTION_RECEIVE_TRAFFIC_CLASS:
         return family == 4 ? (kernel_option){IPPROTO_IP, IP_RECVTOS} : (kernel_option){IPPROTO_IPV6, IPV6_RECVTCLASS};
     case FLOE_OPTION_TRAFFIC_CLASS:

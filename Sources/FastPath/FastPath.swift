@@ -56,7 +56,7 @@ public final class FastPath: Sendable {
         refer(to: spent.number, in: RelayProgram.spentReferences)
         // The kernel reads as many instructions as the array has, during the call.
         let loaded = unsafe instructions.withUnsafeBufferPointer { code in
-            unsafe floe_bpf_load(code.baseAddress, UInt32(code.count), nil, 0)
+            unsafe floe_bpf_load(FLOE_BPF_PACKETS, code.baseAddress, UInt32(code.count), nil, 0)
         }
         program = try Descriptor(loaded, "load the fast path")
         var links: Links?

@@ -1,12 +1,13 @@
-/// The instructions of relay.bpf.c, as `Scripts/make-relay-program` has written them; eight bytes each.
+/// The section `tc` of relay.bpf.c, as `Scripts/make-bpf-programs` has written it.
 enum RelayProgram {
-    /// Which instructions take the descriptor of the table of flows.
-    static let pathReferences: [Int] = [124, 133, 305, 314]
-    /// Which take that of the granted bytes, and of the spent ones.
+    /// Which instructions take the descriptor of the map `granted`.
     static let grantedReferences: [Int] = [632, 1131]
+    /// Which instructions take the descriptor of the map `paths`.
+    static let pathReferences: [Int] = [124, 133, 305, 314]
+    /// Which instructions take the descriptor of the map `spent`.
     static let spentReferences: [Int] = [637, 1136]
 
-    /// The program in the byte order of little-endian machines.
+    /// Eight bytes each, in the byte order of little-endian machines.
     static let instructions: [UInt64] = [
         0xffffffff000006b4, 0x0000000000041261, 0x0000000003ab0256, 0x0000000000141261, 0x0000000003a90256,
         0x0000000000a41261, 0x0000000103a70226, 0x0000000000b01261, 0x0000000003a50256, 0x0000000000001261,

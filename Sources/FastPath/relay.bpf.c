@@ -3,7 +3,7 @@
 // It decides nothing. User space writes one entry for each direction of a channel that passed all of its rules; a packet
 // that is not exactly what an entry describes goes up, unchanged, to the sockets. Nothing is dropped here.
 //
-// `Scripts/make-relay-program` compiles this file into RelayProgram.swift, which is what a build uses.
+// `Scripts/make-bpf-programs` compiles this file into RelayProgram.swift, which is what a build uses.
 
 #include <linux/bpf.h>
 #include <stdbool.h>

@@ -1,6 +1,8 @@
 public import Crypto
+import EventLoop
 public import FastPath
 public import NetTypes
+import SocketLookup
 public import TURNServer
 public import Transport
 
@@ -94,6 +96,9 @@ public struct RelayConfiguration: Sendable {
     /// It bounds what the relay adds to their latency for the sake of fewer wake-ups.
     public var gatheringTime = TimeSpan.microseconds(100)
 
+    /// What brings peers' datagrams to the shards with `datagramBackEnd` `.socketLookup`; see `makePortLookup`.
+    var portLookup: PortLookup?
+
     /// The kernel's relaying of bound channels, which replaces the shards' where it can; with it, no datagrams are merged,
     /// and `server.tellsChannelPaths` is set.
     public var fastPath: FastPath? {
@@ -126,6 +131,26 @@ public enum RelayConfigurationError: Error, Hashable, Sendable, CustomStringConv
 }
 
 extension RelayConfiguration {
+    /// Makes the look-up of sockets that all shards share, if the back end is that.
+    ///
+    /// Ports that other programs have now are never handed out.
+    ///
+    /// - Throws: `SystemError`, if the kernel or a lack of capabilities forbids it.
+    mutating func makePortLookup() throws(SystemError) {
+        guard datagramBackEnd == .socketLookup else { return }
+        let lookup = try PortLookup(addresses: server.relayAddresses.map(\.local), ports: server.relayPorts)
+        for (index, address) in lookup.addresses.enumerated() {
+            for port in lookup.ports {
+                do throws(SocketError) {
+                    try UDPSocket.checkAvailable(SocketAddress(address, port: port))
+                } catch {
+                    if error.isAddressInUse { lookup.exclude(port, of: index) }
+                }
+            }
+        }
+        portLookup = lookup
+    }
+
     /// Checks what the types cannot.
     ///
     /// - Throws: `RelayConfigurationError` or `TURNServerConfigurationError`, the first thing that is wrong.

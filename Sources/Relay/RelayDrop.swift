@@ -28,6 +28,14 @@ enum RelayDrop: String, DropReason {
     case hopLimitReached
     /// Another shard has more datagrams waiting than it takes.
     case mailboxFull
+    /// A datagram of a peer for a relayed address that has ended since it came.
+    case closedRelay
+    /// A datagram to a peer from a port that another program has taken; its relayed address ends.
+    case portTaken
+    /// A datagram to a peer, to send which there could be no socket.
+    case noSender
+    /// An ICMP message that says nothing about a datagram of ours, or is broken.
+    case strangeICMP
     /// A datagram to an address that no listener has any more.
     case noRoute
     /// A TLS handshake or record that failed.

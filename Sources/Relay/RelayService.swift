@@ -22,6 +22,8 @@ public final class RelayService: Sendable {
     ///   `SystemError` otherwise; nothing is left running then.
     public init(_ configuration: RelayConfiguration, logger: Logger) throws {
         try configuration.validate()
+        var configuration = configuration
+        try configuration.makePortLookup()
         self.configuration = configuration
         // Shards share their ports, so the kernel would let a stranger who shares them as well take half of the traffic.
         for listener in configuration.listeners {

@@ -39,7 +39,7 @@ extension RelayShard {
     }
 
     mutating func receiveFromPeers(_ relay: SlotHandle, at now: Instant) {
-        guard let (name, id) = relays.read(relay, { ($0.socket.handle, $0.id) }) else { return }
+        guard let (known, id) = relays.read(relay, { ($0.name, $0.id) }), let name = known else { return }
         // Each gets a header in front of it, for which merged ones leave no room.
         receiveFromPeers(receive(from: name, separately: true), of: id, at: now)
     }
@@ -71,7 +71,7 @@ extension RelayShard {
     ///
     /// Returns whether there may be a rest.
     mutating func receiveErrors(_ relay: SlotHandle, at now: Instant) -> Bool {
-        guard let (name, id) = relays.read(relay, { ($0.socket.handle, $0.id) }) else { return false }
+        guard let (known, id) = relays.read(relay, { ($0.name, $0.id) }), let name = known else { return false }
         var hasMore = true
         for _ in 0..<16 where hasMore {
             guard let error = name.nextICMPError() else {
@@ -126,7 +126,7 @@ extension RelayShard {
     }
 
     /// Reads what waits at a socket into the batch, which is emptied first if it is full.
-    private mutating func receive(from socket: UDPSocketHandle, separately: Bool = false) -> Range<Int> {
+    mutating func receive(from socket: UDPSocketHandle, separately: Bool = false) -> Range<Int> {
         if packets.isFull { flushDatagrams() }
         return packets.receive(from: socket, separately: separately)
     }
@@ -181,14 +181,12 @@ extension RelayShard {
     /// The socket to send from, set so that its datagrams are fragmented or not as this one wants.
     private mutating func relaySocket(for transmit: RelayTransmit) -> UDPSocketHandle? {
         let handle = SlotHandle(bits: transmit.token)
-        guard let (name, forbids) = relays.read(handle, { ($0.socket.handle, $0.forbidsFragments) }) else { return nil }
+        guard let (known, forbids) = relays.read(handle, { ($0.name, $0.forbidsFragments) }) else { return nil }
+        guard let name = known else { return openSender(handle, forbidsFragments: transmit.dontFragment) }
         guard forbids != transmit.dontFragment else { return name }
         // The option holds for the socket: what is queued under the old one must be gone before it changes.
         flushDatagrams(keepingPackets: true)
-        _ = relays.update(handle) { relay in
-            relay.forbidsFragments = transmit.dontFragment
-            try? relay.socket.setPathMTUDiscovery(transmit.dontFragment ? .probe : .fragment)
-        }
+        _ = relays.update(handle) { $0.setForbidsFragments(transmit.dontFragment) }
         return name
     }
 

@@ -53,7 +53,8 @@ extension RelayShard {
                 _ = relayListeners.remove(Self.listener(token))
                 return
             }
-            closedRelaysDrops &+= relay.socket.handle.droppedDatagrams
+            if let place = relay.place { return releaseRelay(relay.local.port, of: place) }
+            closedRelaysDrops &+= relay.name?.droppedDatagrams ?? 0
         case .openListener(let request): openRelayListener(request, at: now)
         case .connectPeer(let request): connectPeer(request, at: now)
         case .joinPeer(let id, let client): joinPeer(id, client, at: now)
@@ -112,6 +113,7 @@ extension RelayShard {
     }
 
     private mutating func openRelay(_ request: RelayRequest, at now: Instant) {
+        if let lookup = configuration.portLookup { return claimRelay(request, lookup, at: now) }
         var options = UDPSocket.Options()
         options.pathMTUDiscovery = .fragment
         options.reportsErrors = true
@@ -122,7 +124,7 @@ extension RelayShard {
         do throws(SocketError) {
             let socket = try UDPSocket(boundTo: request.local, options: options)
             let name = socket.handle
-            guard let handle = relays.insert(RelaySocket(socket: socket, id: request.id)) else {
+            guard let handle = relays.insert(RelaySocket(socket, id: request.id)) else {
                 return engine.relayOpenFailed(request.id, addressInUse: false, at: now)
             }
             guard watch(name, token: Self.token(.relay, handle)) else {

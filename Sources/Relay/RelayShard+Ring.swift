@@ -16,7 +16,9 @@ struct RingRearm {
 /// The shard's turn with io_uring: datagrams come by themselves, all else by the poller, which the ring watches.
 extension RelayShard {
     /// How this shard learns of datagrams.
-    var backEnd: DatagramBackEnd { packets.usesRing ? .ioUring : .epoll }
+    var backEnd: DatagramBackEnd {
+        packets.usesRing ? .ioUring : receiverHandles.isEmpty ? .epoll : .socketLookup
+    }
 
     /// Waits for something to do.
     mutating func wait(until deadline: Instant) throws(SystemError) {
@@ -55,7 +57,7 @@ extension RelayShard {
         let token = PollToken(bits: bits)
         if token.kind == Kind.udpListener.rawValue, let name = udpListeners.read(token.handle, { $0.handle }) {
             receiveFromClients(packets.receive(from: name, token: bits), at: name, now)
-        } else if let (name, id) = relays.read(token.handle, { ($0.socket.handle, $0.id) }) {
+        } else if let (known, id) = relays.read(token.handle, { ($0.name, $0.id) }), let name = known {
             // Each gets a header in front of it, for which merged ones leave no room.
             receiveFromPeers(packets.receive(from: name, token: bits, separately: true), of: id, at: now)
         } else {
@@ -99,7 +101,7 @@ extension RelayShard {
         kept = 0
         for position in rearm.watching.indices {
             let bits = rearm.watching[position]
-            guard let name = relays.read(PollToken(bits: bits).handle, { $0.socket.handle }),
+            guard let name = relays.read(PollToken(bits: bits).handle, { $0.name }) ?? nil,
                 !packets.watchErrors(of: name, token: bits)
             else { continue }
             rearm.watching[kept] = bits
@@ -117,7 +119,8 @@ extension RelayShard {
             guard let name = udpListeners.read(token.handle, { $0.handle }) else { return true }
             return packets.add(name, token: bits)
         default:
-            guard let (name, hasErrors) = relays.read(token.handle, { ($0.socket.handle, $0.hasErrors) }) else {
+            guard let (known, hasErrors) = relays.read(token.handle, { ($0.name, $0.hasErrors) }), let name = known
+            else {
                 return true
             }
             // With errors in its queue it would be ready again and again, with nothing to receive.

@@ -3,6 +3,7 @@ import Crypto
 import Diagnostics
 import EventLoop
 import NetTypes
+import SocketLookup
 import Synchronization
 import TURN
 import TURNServer
@@ -25,6 +26,10 @@ struct RelayShard: ~Copyable {
         case lobby
         /// The poller itself, where a ring is waited for instead.
         case poller
+        /// A socket that receives for all relays of an address.
+        case receiver
+        /// ICMP errors of all relays.
+        case errors
     }
 
     /// What other threads ask of a shard.
@@ -45,14 +50,6 @@ struct RelayShard: ~Copyable {
     struct StreamListener: ~Copyable {
         var socket: TCPListener
         let transport: TransportProtocol
-    }
-
-    struct RelaySocket: ~Copyable {
-        let socket: UDPSocket
-        let id: RelayID
-        var forbidsFragments = false
-        /// Whether ICMP errors wait that the last turn left.
-        var hasErrors = false
     }
 
     let configuration: RelayConfiguration
@@ -76,6 +73,10 @@ struct RelayShard: ~Copyable {
     var streams: SlotPool<RelayStream>
     var associations: DTLSAssociations
     var relays: SlotPool<RelaySocket>
+    /// What receives for all relays of an address, and reads their errors, where relays have no sockets to receive.
+    var receivers: SlotPool<PortReceiver>
+    var receiverHandles: [SlotHandle] = []
+    var errorSockets: SlotPool<PortErrorSocket>
     var relayListeners: SlotPool<RelayListener>
     var peers: SlotPool<PeerStream>
     var peersByID: [PeerConnectionID: SlotHandle] = [:]
@@ -149,6 +150,8 @@ struct RelayShard: ~Copyable {
         streamListeners = SlotPool(limit: 64)
         streams = SlotPool(limit: min(configuration.streams, 1 << 23))
         relays = SlotPool(limit: 1 << 23)
+        receivers = SlotPool(limit: 1 << 16)
+        errorSockets = SlotPool(limit: 2)
         relayListeners = SlotPool(limit: 1 << 23)
         peers = SlotPool(limit: min(configuration.server.limits.connections, 1 << 23))
         response.reserveCapacity(Self.responseBytes)
@@ -160,7 +163,8 @@ struct RelayShard: ~Copyable {
         _ refusal: inout SystemError?
     ) -> DatagramReceiveBatch {
         let merges = configuration.mergesDatagrams
-        guard configuration.datagramBackEnd != .epoll else { return DatagramReceiveBatch(merging: merges) }
+        let mayUseRing = [.automatic, .ioUring].contains(configuration.datagramBackEnd)
+        guard mayUseRing else { return DatagramReceiveBatch(merging: merges) }
         do throws(SystemError) {
             return try DatagramReceiveBatch(ringOf: 1024, merging: merges, gathering: configuration.gatheringTime)
         } catch {
@@ -180,6 +184,7 @@ struct RelayShard: ~Copyable {
         if engine.shard < forwards.count {
             try poller.add(forwards[engine.shard].descriptor, token: Self.token(.forwarded), interest: .read)
         }
+        try openReceivers()
         for listener in configuration.listeners {
             if listener.transport.isStream { try openStreamListener(listener) } else { try openUDP(listener.address) }
         }
@@ -276,6 +281,8 @@ struct RelayShard: ~Copyable {
         case .relay:
             if event.isBroken { _ = receiveErrors(token.handle, at: now) }
             receiveFromPeers(token.handle, at: now)
+        case .receiver: receiveFromPorts(token.handle, at: now)
+        case .errors: receivePortErrors(token.handle, at: now)
         case .poller: break
         case .stream: serveStream(token.handle, event, at: now)
         case .streamListener: acceptStreams(token.handle, at: now)
@@ -335,6 +342,9 @@ struct RelayShard: ~Copyable {
             snapshot.kernelDrops.atListeners &+= udpListeners.read(handle) { $0.handle.droppedDatagrams } ?? 0
         }
         snapshot.kernelDrops.atRelays = closedRelaysDrops
+        for handle in receiverHandles {
+            snapshot.kernelDrops.atRelays &+= receivers.read(handle) { $0.socket.handle.droppedDatagrams } ?? 0
+        }
         snapshot.backEnds = [backEnd.rawValue: 1]
         snapshot.acceptedStreams = acceptedStreams
         snapshot.halfOpen = UInt64(lobby.count)

@@ -1,5 +1,5 @@
 import Bytes
-import NetTypes
+public import NetTypes
 import STUN
 
 /// Refresh (RFC 8656 §8.2) and the end of allocations.
@@ -111,6 +111,15 @@ extension TURNServerEngine {
         closeConnections(of: handle, family)
         _ = allocations.update(handle) { $0.relays[family] = .none }
         close(relay, at: now)
+    }
+
+    /// Tells that a relayed address can be used no more: it ends, and its allocation if it has no other.
+    ///
+    /// A `closeRelay` event with its token follows.
+    public mutating func relayLost(_ id: RelayID, at now: Instant) {
+        guard allocations.read(id.allocation, { $0.relays[id.family].open != nil }) == true else { return }
+        closeRelay(of: id.allocation, id.family, at: now)
+        settle(id.allocation, .revoked, at: now)
     }
 
     private mutating func close(_ relay: OpenRelay, at now: Instant) {

@@ -11,6 +11,8 @@ public enum DatagramBackEnd: String, Sendable, CaseIterable {
     case epoll
     /// io_uring: one system call receives from all sockets, one sends for all of them; kernel 6.1 or later.
     case ioUring = "io_uring"
+    /// epoll, with one receiving socket for all relayed ports of an address, by a BPF program (kernel 5.9, privileged).
+    case socketLookup = "sk_lookup"
 }
 
 /// Receiving with io_uring: sockets are added once, then `wait` brings what came to any of them.

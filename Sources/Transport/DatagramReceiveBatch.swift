@@ -39,6 +39,8 @@ public struct DatagramReceiveBatch: ~Copyable {
     public let payloadCapacity: Int
     /// How many datagrams are in the batch.
     public private(set) var count = 0
+    /// Whether the last `receive` has found less than there was room for, so that the socket was empty then.
+    public private(set) var hasDrained = false
     /// What went wrong in receiving.
     public private(set) var errors = DropCounters<DatagramError>()
 
@@ -158,6 +160,7 @@ public struct DatagramReceiveBatch: ~Copyable {
         let room = room(separately: separately)
         precondition(unsafe receiver != nil, "a ring receives by itself")
         var attempts = 2
+        hasDrained = false
         while room > 0, attempts > 0 {
             attempts -= 1
             // Writes at most `room` elements, from `first` on.
@@ -170,10 +173,14 @@ public struct DatagramReceiveBatch: ~Copyable {
             )
             guard result < 0 else {
                 messageCount += Int(result)
+                hasDrained = Int(result) < room
                 break
             }
             let error = DatagramError(errno: -result)
-            if error == .wouldBlock { break }
+            if error == .wouldBlock {
+                hasDrained = true
+                break
+            }
             // The pending error of an earlier datagram; reading has cleared it, the datagrams come with the next call.
             errors.count(error)
         }
@@ -298,7 +305,10 @@ public struct DatagramReceiveBatch: ~Copyable {
         if unsafe messages[message].local.family == 0 {
             unsafe messages[message].local = floe_address(socket.localAddress)
         }
-        unsafe messages[message].local.port = socket.localAddress.port
+        // The port is told only by a socket that receives for many.
+        if unsafe messages[message].local.port == 0 {
+            unsafe messages[message].local.port = socket.localAddress.port
+        }
         let length = unsafe Int(messages[message].length)
         let segment = unsafe Int(messages[message].segment_length)
         guard isMerging, segment > 0, length > segment else { return append(message, start, length) }

@@ -13,6 +13,15 @@ public struct ICMPError: Sendable, Equatable {
     public let code: UInt8
     /// The path's MTU in bytes for "packet too big" and "fragmentation needed".
     public let mtu: UInt32
+
+    /// Makes an error from its parts.
+    public init(destination: SocketAddress, isICMP: Bool, type: UInt8, code: UInt8, mtu: UInt32) {
+        self.destination = destination
+        self.isICMP = isICMP
+        self.type = type
+        self.code = code
+        self.mtu = mtu
+    }
 }
 
 extension UDPSocketHandle {

@@ -18,6 +18,13 @@ public struct UDPSocketHandle: Hashable, Sendable {
     ///
     /// A system call; asking costs no packet anything, unlike the count that the kernel adds to packets (SO_RXQ_OVFL).
     public var droppedDatagrams: UInt64 { UInt64(max(0, floe_dropped_datagrams(descriptor))) }
+
+    /// Whether nothing waits to be received; a system call.
+    public var isDrained: Bool {
+        var byte: UInt8 = 0
+        // The kernel writes at most one byte, during the call.
+        return unsafe floe_stream_peek(descriptor, &byte, 1) < 0
+    }
 }
 
 /// A UDP socket; closes when its life ends.
@@ -66,6 +73,8 @@ public struct UDPSocket: ~Copyable, Sendable {
         public var reportsLocalAddress: Bool?
         /// The traffic class of what is sent, with the ECN bits lowest; a datagram's own goes before it.
         public var trafficClass: UInt8 = 0
+        /// Whether the local address and the port that each datagram was sent to are told, where they are not the socket's.
+        public var reportsOriginalDestination = false
         /// Whether the traffic class, with the ECN bits, of each datagram is told.
         public var reportsTrafficClass = false
         /// Whether the TTL or hop limit of each datagram is told.
@@ -191,6 +200,9 @@ struct OptionSetter {
         }
         if options.trafficClass != 0 {
             try set(FLOE_OPTION_TRAFFIC_CLASS, Int32(options.trafficClass), "the traffic class")
+        }
+        if options.reportsOriginalDestination {
+            try set(FLOE_OPTION_ORIGINAL_DESTINATION, 1, "the reporting of local ports")
         }
         if options.reportsTrafficClass {
             try set(FLOE_OPTION_RECEIVE_TRAFFIC_CLASS, 1, "the reporting of traffic classes")

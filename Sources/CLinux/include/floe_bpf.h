@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The bpf() system call, as far as a program at the ingress of interfaces (TCX, Linux 6.6) with hash maps and arrays needs it.
+// The bpf() system call, as far as these programs need it: one at the ingress of interfaces (TCX, Linux 6.6), one that looks
+// up the sockets of incoming datagrams (sk_lookup), and a filter of a socket.
 
 /// What packets of a flow look like: addresses, ports and channel as on the wire, an IPv4 address in the first four bytes.
 ///
@@ -46,10 +47,31 @@ int floe_bpf_set(int map, const void *key, const void *value);
 int floe_bpf_get(int map, const void *key, void *value);
 /// Removes an element and tells what it was; -ENOENT if there is none.
 int floe_bpf_take(int map, const void *key, void *value);
-/// Loads a program for packets; what the verifier says goes to `log`, which may be NULL with a length of 0.
-int floe_bpf_load(const uint64_t *instructions, uint32_t count, char *log, uint32_t log_length);
+/// Makes an array like that which this process maps at `elements`, where the program sees what is stored.
+int floe_bpf_create_mapped_array(uint32_t capacity, uint64_t **elements);
+void floe_bpf_unmap(uint64_t *elements, uint32_t capacity);
+/// Writes a value where 0 is, as one step between threads; 0 if something else is there.
+int floe_bpf_claim(uint64_t *element, uint64_t value);
+/// Writes 0.
+void floe_bpf_release(uint64_t *element);
+/// Makes an array of sockets, with keys of 32 bits; its values are descriptors (BPF_MAP_TYPE_SOCKMAP).
+int floe_bpf_create_socket_map(uint32_t capacity);
+
+/// What a program is for.
+typedef enum floe_bpf_kind : uint32_t {
+    FLOE_BPF_FILTER = 1,
+    FLOE_BPF_PACKETS = 3,
+    FLOE_BPF_LOOKUP = 30,
+} floe_bpf_kind;
+
+/// Loads a program; what the verifier says goes to `log`, which may be NULL with a length of 0.
+int floe_bpf_load(floe_bpf_kind kind, const uint64_t *instructions, uint32_t count, char *log, uint32_t log_length);
 /// Attaches a program to an interface for as long as the returned descriptor, or a copy of it, is open.
 int floe_bpf_attach(int program, uint32_t interface);
+/// Attaches a program to this thread's network namespace for as long as the returned descriptor, or a copy of it, is open.
+int floe_bpf_attach_lookup(int program);
+/// Makes a program the filter of a socket.
+int floe_bpf_attach_filter(int program, int descriptor);
 /// Runs a program on one packet that came in on `interface`; returns its verdict. `out_length` is the space at `out`, then
 /// what was written.
 int floe_bpf_run(

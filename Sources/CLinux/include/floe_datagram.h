@@ -9,7 +9,7 @@
 /// What the kernel told about a received datagram.
 typedef struct floe_datagram {
     floe_address source;
-    /// Where it was sent to, without port; family 0 if the socket does not report it.
+    /// Where it was sent to, with a port from FLOE_OPTION_ORIGINAL_DESTINATION only; family 0 if the socket does not report it.
     floe_address local;
     uint32_t length;
     uint8_t traffic_class;

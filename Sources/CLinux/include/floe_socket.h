@@ -11,6 +11,8 @@ int floe_udp_create(int family);
 int floe_tcp_create(int family);
 /// Ends a TCP connection at once with RST; what waits in it is lost. The descriptor stays open.
 void floe_tcp_reset(int descriptor);
+/// A raw socket that gets copies of ICMP errors: those of which RFC 8656 tells clients. Needs CAP_NET_RAW.
+int floe_icmp_create(int family);
 int floe_close(int descriptor);
 
 int floe_bind(int descriptor, int family, const floe_address *address);
@@ -44,6 +46,8 @@ typedef enum floe_option : int {
     FLOE_OPTION_FREE_BIND,
     /// Report and choose the local address of each datagram.
     FLOE_OPTION_PACKET_INFORMATION,
+    /// Report the local address and port that each datagram was sent to.
+    FLOE_OPTION_ORIGINAL_DESTINATION,
     /// Report the traffic class (and with it the ECN bits) of each datagram.
     FLOE_OPTION_RECEIVE_TRAFFIC_CLASS,
     FLOE_OPTION_TRAFFIC_CLASS,
