@@ -264,7 +264,7 @@ let testing: [Target] = [
         "RelayTests",
         [
             "Relay", "TURNServer", "TURN", "STUN", "Transport", "EventLoop", "Crypto", "Diagnostics", "NetTypes",
-            "Bytes", "TestSupport", "ServiceTestSupport",
+            "Bytes", "SocketLookup", "TestSupport", "ServiceTestSupport",
         ]
     ),
     tests(

@@ -15,10 +15,13 @@ class Place:
 
 
 class Variant:
-    """A server under test: how to start it, and where it can be measured."""
+    """A server under test: how to start it, and where it can be measured, if not with all loads."""
 
-    def __init__(self, name, command, needs=None, places=("loopback", "namespaces")):
-        self.name, self.command, self.needs, self.places = name, command, needs, places
+    def __init__(self, name, command, needs=None, places=("loopback", "namespaces"), loads=None):
+        self.name, self.command, self.needs, self.places, self.loads = name, command, needs, places, loads
+
+    def suits(self, load):
+        return load.place in self.places and (self.loads is None or load.name in self.loads)
 
 
 def floe(*options):
@@ -45,11 +48,14 @@ def minimal(tools, place, directory):
     return [tools.relay, place.server, str(PORT)]
 
 
+# Where many sockets cost something.
+MANY = ("loopback-1000-to-clients", "loopback-5000-to-clients", "loopback-allocations", "namespaces-1000-to-clients")
 COTURN, MINIMAL = "coturn", "C relay"
 # `needs` is the option that the program must know; `--io` is left out of the command where it is not known.
 VARIANTS = [
     Variant("Floe, epoll", floe("--io", "epoll")),
     Variant("Floe, io_uring", floe("--io", "io_uring"), needs="--io"),
+    Variant("Floe, sk_lookup", floe("--io", "sk_lookup"), needs="--io", loads=MANY),
     Variant("Floe, kernel fast path", floe("--fast-path", "s0"), needs="--fast-path", places=("namespaces",)),
     Variant(COTURN, coturn),
     Variant(MINIMAL, minimal),

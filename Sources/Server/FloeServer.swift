@@ -134,6 +134,9 @@ final class FloeServer: Sendable {
         if let error = error as? SystemError, options.io == .ioUring {
             return UsageError("The server \(error); '--io auto' and '--io epoll' do without.")
         }
+        if let error = error as? SystemError, options.io == .socketLookup {
+            return UsageError("The server \(error); \(LookupSetup.advice); '--io auto' and '--io epoll' do without.")
+        }
         guard let error = error as? SocketError else { return UsageError("\(error)") }
         if error.isAddressElsewhere, let ip = error.address?.ip {
             return UsageError("'--listen \(ip)' cannot be: \(ip) is not an address of this machine.")

@@ -260,7 +260,8 @@ public enum ServeCommand {
                         "io",
                         "KIND",
                         standard: "epoll",
-                        help: "how datagrams are received and sent: auto (io_uring where it may), epoll or io_uring"
+                        help:
+                            "how datagrams are received and sent: auto (io_uring where it may), epoll, io_uring, sk_lookup"
                     ),
                     OptionSpecification("log-level", "LEVEL", standard: "info", help: "debug, info, warning or error"),
                     OptionSpecification("log-format", "FORMAT", help: "human or json (default: human on a terminal)"),

@@ -73,6 +73,7 @@ struct StartReport {
         now: UInt64
     ) -> [String] {
         var warnings = addressing.warnings
+        if let warning = LookupSetup.warning(options) { warnings.append(warning) }
         for prefix in options.allowedPeers {
             warnings.append(
                 "Clients may relay to \(prefix) (--allow-peer): whatever listens there is within their reach."

@@ -1,5 +1,6 @@
 import Bytes
 import EventLoop
+import Glibc
 import NetTypes
 import Transport
 
@@ -37,6 +38,10 @@ let driverScenarios = [
     },
     Scenario("relay service over UDP with io_uring where it is allowed: a datagram relayed", budget: 0.05) {
         var world = try ServiceWorld(backEnd: .automatic)
+        return try world.blocksPerDatagram()
+    },
+    Scenario("relay service over UDP with sk_lookup, as root: a datagram relayed", budget: 0.05) {
+        var world = try ServiceWorld(backEnd: geteuid() == 0 ? .socketLookup : .epoll)
         return try world.blocksPerDatagram()
     },
     // OpenSSL's blocks and those of the client's own session, which is in this process, are counted too.

@@ -44,6 +44,8 @@ struct ServiceWorld: ~Copyable {
         )
         var configuration = RelayConfiguration(server: server, listeners: [.init(.udp, listener)])
         configuration.datagramBackEnd = backEnd
+        // A look-up would take the datagrams of other programs' ports, which are elsewhere.
+        configuration.server.relayPorts = 12_000...12_255
         if isSecure {
             let identity = try Identity.selfSigned(
                 commonName: "localhost",

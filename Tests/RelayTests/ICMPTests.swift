@@ -31,6 +31,21 @@ import Transport
         #expect(try unreachable(message, closed))
     }
 
+    @Test func `turn 132: a closed port of an IPv6 peer is told to the client`() throws {
+        let relay = try TestRelay()
+        let client = try relay.client()
+        _ = try client.allocate(.ipv6)
+        let closed = try DatagramEnd(on: .loopback(.ipv6)).localAddress
+        try client.permit(closed)
+        try client.send([1], to: closed)
+        let message = try #require(try client.wire.receive())
+        let view = try STUNMessageView(message.span)
+        let report = try view.icmp()
+        #expect(report == ICMPReport(type: 1, code: 4))
+        let address = try view.xorAddress(.xorPeerAddress)
+        #expect(address == closed)
+    }
+
     @Test func `one peer's closed port costs another peer no datagram, and ends nothing`() throws {
         var shard = try TestShard()
         let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))

@@ -82,7 +82,7 @@ final class TestRelay {
         configuration.tls = TLSContextHolder(
             try TLSContext(serverIdentities: [identity], applicationProtocols: ["stun.turn"])
         )
-        configuration.datagramBackEnd = BackEnd.current
+        BackEnd.apply(to: &configuration)
         configuration.dtls = try DTLSContext(serverIdentities: [identity], applicationProtocols: ["stun.turn"])
         return configuration
     }

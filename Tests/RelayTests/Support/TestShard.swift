@@ -69,8 +69,9 @@ struct TestShard: ~Copyable {
         server.limits.limitedPrefixes = 64
         let any = SocketAddress(loopback, port: 0)
         var configuration = RelayConfiguration(server: server, listeners: [.init(.udp, any), .init(.tcp, any)])
-        configuration.datagramBackEnd = BackEnd.current
+        BackEnd.apply(to: &configuration)
         change(&configuration)
+        try configuration.makePortLookup()
         return configuration
     }
 
