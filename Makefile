@@ -38,7 +38,7 @@ documentation: ## check that what scripts have written is up to date
 	Scripts/list-page-files --check
 	Scripts/coverage-table --check
 
-unit: build-packages ## the tests that need no root
+unit: build-packages ## the tests that need no root; with it, relays by sk_lookup as well
 	$(SWIFT) test --skip '^FastPathTests\.'
 
 model-long: build-packages ## a million random operations of the TURN server against its model (FLOE_SEED=n replays one)

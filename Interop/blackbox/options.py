@@ -42,7 +42,7 @@ WRONG = {
     "api-key": (("short", "16 characters"),),
     "origin": (("example.org", "https://example.org"), ("https://", "https://example.org"),
                ("https://example.org/path", "https://example.org")),
-    "io": (("iocp", "auto, epoll, io_uring"),),
+    "io": (("iocp", "auto, epoll, io_uring, sk_lookup"),),
     "fast-path": (("nowhere0", "no Ethernet interface"), ("lo", "no Ethernet interface")),
     "log-level": (("loud", "debug, info, warning or error"),),
     "log-format": (("xml", "human, json"),),

@@ -8,6 +8,7 @@ import shutil
 import socket
 import stat
 import struct
+import subprocess
 import time
 
 from support import server, sockets, stun, websocket
@@ -196,6 +197,32 @@ def insists(place):
     assert done.returncode == 2 and "--io" in sentence(done.stderr), f"{done.returncode}: {done.stderr!r}"
 
 
+def lacks(place, name):
+    without = f"-{name}" if name != "bpf" else "-bpf,-sys_admin"
+    done = place.run_floe("serve", "--state", os.path.join(place.fresh(), "state"), *COMMON, "--io", "sk_lookup",
+                          under=("setpriv", "--bounding-set", without))
+    line = sentence(done.stderr)
+    assert done.returncode == 2 and "'--io sk_lookup'" in line, f"{done.returncode}: {done.stderr!r}"
+    assert f"CAP_{name.upper()}" in line, line
+
+
+def reserve(place, ports):
+    subprocess.run(["ip", "netns", "exec", place.there, "sysctl", "-qw", f"net.ipv4.ip_local_reserved_ports={ports}"],
+                   check=True)
+
+
+def warns_of_ports(place):
+    options = ("--io", "sk_lookup", "--relay-ports", "50000-51000")
+    with place.floe(*options) as floe:
+        assert "ip_local_reserved_ports=50000-51000" in floe.log_tail(10_000), floe.log_tail()
+    reserve(place, "40000,50000-52000")
+    try:
+        with place.floe(*options) as floe:
+            assert "reserved_ports" not in floe.log_tail(10_000), floe.log_tail()
+    finally:
+        reserve(place, "")
+
+
 def prints_credentials(place):
     with place.floe() as floe:
         done = place.run_floe("credentials", "--state", floe.state, "--user", "bob", "--ttl", "600",
@@ -226,9 +253,12 @@ def tests(place):
     yield "SIGTERM twice: the end at once, code 1", ends_at_once_when_asked_twice, place
     yield "a second server on the same state: one sentence, code 2", shared_state, place
     yield "SIGHUP: new certificate, WebSockets stay; a bad one changes nothing", reloads_certificate, place
-    for kind in ("epoll", "io_uring"):
+    for kind in ("epoll", "io_uring", "sk_lookup"):
         yield f"--io {kind}: the metrics say so, and it serves", back_end, place, kind
     yield "io_uring is forbidden: epoll, and the log says why", falls_back, place
     yield "io_uring is forbidden and insisted on: one sentence, code 2", insists, place
+    for name in ("net_admin", "net_raw", "bpf"):
+        yield f"sk_lookup without CAP_{name.upper()}: one sentence that names it, code 2", lacks, place, name
+    yield "sk_lookup: a warning, unless the relay ports are reserved", warns_of_ports, place
     yield "SIGKILL: starts again on its state", survives_sigkill, place
     yield "floe credentials prints what an allocation accepts", prints_credentials, place

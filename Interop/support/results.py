@@ -88,7 +88,7 @@ def main(test, description):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--floe", default=".build/release/floe", help="the server's binary (%(default)s)")
     parser.add_argument("--only", action="append", default=[], metavar="WORDS", help="run tests whose name has WORDS")
-    parser.add_argument("--io", choices=("auto", "epoll", "io_uring"), help="how the servers receive datagrams")
+    parser.add_argument("--io", choices=("auto", "epoll", "io_uring", "sk_lookup"), help="how the servers receive datagrams")
     parser.add_argument("--keep", metavar="DIRECTORY", help="keep logs and reports there")
     # The default action of SIGTERM would leave namespaces and processes behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Transport
 
 /// What a look-up of sockets (`--io sk_lookup`) wants of the system.
 enum LookupSetup {
