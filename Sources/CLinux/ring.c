@@ -12,7 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SUBMISSIONS = 1024, BUFFER_GROUP = 1 };
+/// Group 0 is the one that the kernel finds without a search, which it does for each datagram.
+enum { SUBMISSIONS = 1024, BUFFER_GROUP = 0 };
 
 /// After so many datagrams for which there were buffers enough, half of them are.
 enum { CALM = 65536 };
@@ -27,7 +28,7 @@ _Static_assert(CONTROL_ROOM >= MESSAGE_CONTROL_BYTES, "room for every control me
 _Static_assert((sizeof(struct io_uring_recvmsg_out) + NAME_BYTES) % sizeof(size_t) == 0, "control messages are aligned");
 
 /// How often at most one call asks the kernel to go on with work that it does in portions, or goes on after a signal.
-enum { ROUNDS = 12, ENOUGH = 256, SIGNALS = 4 };
+enum { ROUNDS = 12, SIGNALS = 4 };
 
 /// Since kernel 6.12, where the headers had padding.
 enum { FEATURE_MIN_TIMEOUT = 1u << 15 };
@@ -245,6 +246,8 @@ int floe_ring_wait(struct floe_ring *ring, int64_t timeout_nanoseconds, uint32_t
     int result = enable(ring);
     if (result < 0) return result;
     int waits = timeout_nanoseconds != 0 && !ring_queue_peek(&ring->queue);
+    // What is begun anew has something to bring: whoever ends a receive with each datagram must not win a rest each time.
+    if (ring_queue_unsubmitted(&ring->queue) > 0) gathering = 0;
     int64_t rest = (int64_t)gathering * 1000;
     if (gathering > 0 && !floe_ring_gathers(ring)) {
         // Older kernels know no least time to wait: then it is the longest. While so many come, there is something then.
@@ -256,16 +259,8 @@ int floe_ring_wait(struct floe_ring *ring, int64_t timeout_nanoseconds, uint32_t
     if (waits) result = wait_for(ring, timeout_nanoseconds, gathering, wanted);
     else result = ring_queue_enter(&ring->queue, 0, IORING_ENTER_GETEVENTS, NULL, 0);
     if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY) return result;
-    unsigned head = atomic_load_explicit(ring->queue.completion_head, memory_order_relaxed);
-    unsigned completed = ring_queue_completed(&ring->queue);
-    // The kernel stops after twenty wake-ups, or as many as it was to wait for: there is more while they keep coming. To
-    // wait for those that are there takes no time, and lets it go on with as many.
-    for (int round = 0; round < ROUNDS && completed - head >= 16 && completed - head < ENOUGH; round++) {
-        unsigned before = completed;
-        ring_queue_enter(&ring->queue, completed - head, IORING_ENTER_GETEVENTS, NULL, 0);
-        completed = ring_queue_completed(&ring->queue);
-        if (completed - before < 16) break;
-    }
+    // The kernel stops after some twenty wake-ups; what else has come is for the next call. So what it has copied is sent
+    // before hundreds of others have pushed it out of the processor's cache.
     return 0;
 }
 

@@ -91,7 +91,7 @@ public struct RelayConfiguration: Sendable {
 
     /// How datagrams are received and sent.
     public var datagramBackEnd = DatagramBackEnd.epoll
-    /// How long datagrams may wait for each other where more than 30 000 come in a second; with io_uring only.
+    /// How long datagrams may wait for each other where more than 30 000 come in a second.
     ///
     /// It bounds what the relay adds to their latency for the sake of fewer wake-ups.
     public var gatheringTime = TimeSpan.microseconds(100)

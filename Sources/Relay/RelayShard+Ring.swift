@@ -22,7 +22,10 @@ extension RelayShard {
 
     /// Waits for something to do.
     mutating func wait(until deadline: Instant) throws(SystemError) {
-        guard packets.usesRing else { return try poller.wait(until: deadline, into: &events) }
+        guard packets.usesRing else {
+            packets.rest(until: deadline)
+            return try poller.wait(until: deadline, into: &events)
+        }
         events.removeAll()
         addAgain()
         try packets.wait(until: deadline)

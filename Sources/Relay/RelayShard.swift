@@ -164,12 +164,13 @@ struct RelayShard: ~Copyable {
     ) -> DatagramReceiveBatch {
         let merges = configuration.mergesDatagrams
         let mayUseRing = [.automatic, .ioUring].contains(configuration.datagramBackEnd)
-        guard mayUseRing else { return DatagramReceiveBatch(merging: merges) }
+        let gathering = configuration.gatheringTime
+        guard mayUseRing else { return DatagramReceiveBatch(merging: merges, gathering: gathering) }
         do throws(SystemError) {
-            return try DatagramReceiveBatch(ringOf: 1024, merging: merges, gathering: configuration.gatheringTime)
+            return try DatagramReceiveBatch(ringOf: 1024, merging: merges, gathering: gathering)
         } catch {
             refusal = error
-            return DatagramReceiveBatch(merging: merges)
+            return DatagramReceiveBatch(merging: merges, gathering: gathering)
         }
     }
 

@@ -51,7 +51,7 @@ extension DatagramReceiveBatch {
     ) throws(SystemError) {
         precondition(buffers & (buffers - 1) == 0, "a power of two")
         try self.init(buffers, payloadCapacity, merging: merging, completions: completions)
-        pace.limit = UInt32(clamping: gathering.nanoseconds / 1000)
+        pace.limit = gathering
     }
 
     /// Whether a ring fills the batch.
@@ -89,8 +89,8 @@ extension DatagramReceiveBatch {
         var timeout: Int64 = -1
         let now = MonotonicClock.now()
         if deadline != .distantFuture { timeout = max(0, Int64(clamping: (deadline - now).nanoseconds)) }
-        let gathering = pace.gathering(at: now)
-        let result = unsafe floe_ring_wait(ring, timeout, gathering, ArrivalPace.enough)
+        let gathering = UInt32(clamping: pace.rest(at: now).nanoseconds / 1000)
+        let result = unsafe floe_ring_wait(ring, timeout, gathering, UInt32(ArrivalPace.enough))
         guard result >= 0 else { throw SystemError("wait for datagrams", number: -result) }
     }
 
@@ -117,9 +117,7 @@ extension DatagramReceiveBatch {
         token: UInt64,
         separately: Bool = false
     ) -> Range<Int> {
-        let range = takeArrivals(from: socket, token: token, separately: separately)
-        pace.count(range.count)
-        return range
+        takeArrivals(from: socket, token: token, separately: separately)
     }
 
     /// Forgets a datagram that a `datagrams` event has told of, because its socket is gone.
@@ -152,33 +150,4 @@ extension DatagramReceiveBatch {
 
     private static var noBuffers: Int32 { 105 }
     private static var cancelled: Int32 { 125 }
-}
-
-/// Whether so many datagrams come that it pays to let them wait for each other.
-///
-/// At less load a rest costs more than the wake-ups that it saves.
-struct ArrivalPace {
-    /// How many end a rest.
-    static let enough: UInt32 = 128
-    private static let busyRate: UInt64 = 30_000
-    private static let window = TimeSpan.milliseconds(5)
-
-    /// The longest rest in microseconds; 0 for none.
-    var limit: UInt32 = 0
-    private var start = Instant.zero
-    private var datagrams: UInt64 = 0
-    private var isBusy = false
-
-    mutating func count(_ count: Int) { datagrams &+= UInt64(count) }
-
-    /// How many microseconds to rest at most from now on.
-    mutating func gathering(at now: Instant) -> UInt32 {
-        let elapsed = now - start
-        if elapsed >= Self.window {
-            isBusy = datagrams * 1_000_000_000 / UInt64(elapsed.nanoseconds) >= Self.busyRate
-            datagrams = 0
-            start = now
-        }
-        return isBusy ? limit : 0
-    }
 }

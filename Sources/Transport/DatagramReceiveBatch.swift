@@ -71,13 +71,21 @@ public struct DatagramReceiveBatch: ~Copyable {
     ///
     /// `merging` is for sockets that merge: it makes buffers of 64 KiB, and room to move datagrams apart, `mergedLimit` of
     /// one message; what the kernel merges beyond that is dropped and counted.
-    public init(capacity: Int = 64, payloadCapacity: Int = 2048, merging: Bool = false, mergedLimit: Int = 128) {
+    /// `gathering` is how long `rest` lets datagrams wait for each other.
+    public init(
+        capacity: Int = 64,
+        payloadCapacity: Int = 2048,
+        merging: Bool = false,
+        mergedLimit: Int = 128,
+        gathering: TimeSpan = .zero
+    ) {
         // Without a ring nothing can be refused.
         do throws(SystemError) {
             try self.init(capacity, payloadCapacity, merging: merging, mergedLimit: mergedLimit, completions: nil)
         } catch {
             fatalError("a batch of datagrams: \(error)")
         }
+        pace.limit = gathering
     }
 
     init(
@@ -187,7 +195,18 @@ public struct DatagramReceiveBatch: ~Copyable {
         for message in first..<messageCount {
             take(message, at: message * stride + lead, from: socket, separately: separately)
         }
+        pace.count(count - firstPlace)
         return firstPlace..<count
+    }
+
+    /// Sleeps, at most until `deadline`, while so many datagrams come that a wake-up for few of them is a waste.
+    ///
+    /// For batches without a ring, whose wait rests by itself. Where more than 30 000 come in a second, it takes as long as
+    /// `gathering` says, unless those received since the last rest were many.
+    public mutating func rest(until deadline: Instant) {
+        let now = MonotonicClock.now()
+        let time = min(pace.rest(at: now), deadline - now)
+        if time > .zero { floe_rest(Int64(clamping: time.nanoseconds)) }
     }
 
     /// Takes from the ring what the socket has brought next, as far as there is room.
@@ -206,6 +225,7 @@ public struct DatagramReceiveBatch: ~Copyable {
             guard unsafe floe_ring_read(ring, event.buffer, event.result, start) != 0 else { continue }
             take(message, at: Int(event.buffer) * stride + lead, from: socket, separately: separately)
         }
+        pace.count(count - first)
         return first..<count
     }
 

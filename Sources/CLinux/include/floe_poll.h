@@ -31,6 +31,9 @@ int floe_poll_remove(int poll, int descriptor);
 /// Waits at most so many nanoseconds, for ever if negative; returns the number of events. A signal ends it with 0.
 int floe_poll_wait(int poll, floe_poll_event *events, int capacity, int64_t timeout_nanoseconds);
 
+/// Sleeps so many nanoseconds, to the microsecond; a signal may end it.
+void floe_rest(int64_t nanoseconds);
+
 int floe_event_create(void);
 /// Makes the descriptor readable.
 int floe_event_signal(int descriptor);
