@@ -149,28 +149,9 @@ public import NetTypes
     public mutating func read(into output: inout OutputSpan<UInt8>) -> TLSReadResult {
         if let failure { return .failed(failure) }
         guard isEstablished, let session = unsafe session else { return .wouldBlock }
-        guard !output.isFull else { return .bytes(0) }
-        OpenSSLErrors.clear()
-        var read = 0
-        // OpenSSL writes at most the free capacity, behind what the span has already.
-        let result = unsafe output.withUnsafeMutableBufferPointer { buffer, count in
-            let result = unsafe SSL_read_ex(
-                session,
-                buffer.baseAddress.map { unsafe $0 + count },
-                buffer.count - count,
-                &read
-            )
-            if result == 1 { count += read }
-            return result
-        }
-        if result == 1 { return .bytes(read) }
-        switch unsafe SSL_get_error(session, result) {
-        case SSL_ERROR_WANT_READ: return .wouldBlock
-        case SSL_ERROR_ZERO_RETURN: return .closed
-        default:
-            fail()
-            return failure.map { .failed($0) } ?? .wouldBlock
-        }
+        if let result = unsafe readPlaintext(session, into: &output) { return result }
+        fail()
+        return failure.map { .failed($0) } ?? .wouldBlock
     }
 
     /// Appends the datagram that carries `message`, encrypted.
@@ -231,9 +212,7 @@ public import NetTypes
         guard !isClosed else { return }
         isClosed = true
         guard isEstablished, failure == nil, let session = unsafe session else { return }
-        OpenSSLErrors.clear()
-        unsafe SSL_shutdown(session)
-        OpenSSLErrors.clear()
+        unsafe sayClosed(session)
     }
 
     // MARK: Time
@@ -264,8 +243,7 @@ public import NetTypes
 
     /// The application protocol that was agreed on (ALPN), one of the context's.
     public var applicationProtocol: String? {
-        guard isEstablished else { return nil }
-        return unsafe selectedProtocol(session, of: context.base)
+        isEstablished ? unsafe selectedProtocol(session, of: context.base) : nil
     }
 
     /// The longest message that `write` takes, in bytes: `maximumMessageByteCount`, or less if that was agreed on (RFC
@@ -280,13 +258,7 @@ public import NetTypes
     }
 
     /// The registered name of the cipher suite that was agreed on.
-    public var cipherSuite: String? {
-        // The name is a constant of the library.
-        guard isEstablished, let name = unsafe SSL_CIPHER_standard_name(SSL_get_current_cipher(session)) else {
-            return nil
-        }
-        return unsafe String(cString: name)
-    }
+    public var cipherSuite: String? { isEstablished ? unsafe agreedCipherSuite(session) : nil }
 
     /// The server name that the client asked for, in lower case; `nil` if it asked for none or not for a host name.
     public var serverName: String? { unsafe requestedServerName(session) }
@@ -321,12 +293,10 @@ public import NetTypes
 
     private mutating func advanceHandshake(at now: Instant) {
         guard let session = unsafe session else { return }
-        OpenSSLErrors.clear()
-        let result = unsafe SSL_do_handshake(session)
-        if result == 1 {
-            isEstablished = true
-        } else if unsafe SSL_get_error(session, result) != SSL_ERROR_WANT_READ {
-            fail()
+        switch unsafe continueHandshake(session) {
+        case .waits: break
+        case .isComplete: isEstablished = true
+        case .hasFailed: fail()
         }
         followTimer(at: now)
     }

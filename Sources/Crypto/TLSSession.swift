@@ -127,28 +127,9 @@ public enum TLSReadResult: Equatable, Sendable {
     public mutating func read(into output: inout OutputSpan<UInt8>) -> TLSReadResult {
         if let failure { return .failed(failure) }
         guard isEstablished, let session = unsafe session else { return .wouldBlock }
-        guard !output.isFull else { return .bytes(0) }
-        OpenSSLErrors.clear()
-        var read = 0
-        // OpenSSL writes at most the free capacity, behind what the span has already.
-        let result = unsafe output.withUnsafeMutableBufferPointer { buffer, count in
-            let result = unsafe SSL_read_ex(
-                session,
-                buffer.baseAddress.map { unsafe $0 + count },
-                buffer.count - count,
-                &read
-            )
-            if result == 1 { count += read }
-            return result
-        }
-        if result == 1 { return .bytes(read) }
-        switch unsafe SSL_get_error(session, result) {
-        case SSL_ERROR_WANT_READ: return .wouldBlock
-        case SSL_ERROR_ZERO_RETURN: return .closed
-        default:
-            fail()
-            return failure.map { .failed($0) } ?? .wouldBlock
-        }
+        if let result = unsafe readPlaintext(session, into: &output) { return result }
+        fail()
+        return failure.map { .failed($0) } ?? .wouldBlock
     }
 
     /// Encrypts all of `plaintext`, or nothing.
@@ -183,9 +164,7 @@ public enum TLSReadResult: Equatable, Sendable {
         guard !isClosed else { return }
         isClosed = true
         guard isEstablished, failure == nil, let session = unsafe session else { return }
-        OpenSSLErrors.clear()
-        unsafe SSL_shutdown(session)
-        OpenSSLErrors.clear()
+        unsafe sayClosed(session)
     }
 
     // MARK: What was agreed
@@ -204,13 +183,7 @@ public enum TLSReadResult: Equatable, Sendable {
     }
 
     /// The registered name of the cipher suite that was agreed on.
-    public var cipherSuite: String? {
-        // The name is a constant of the library.
-        guard isEstablished, let name = unsafe SSL_CIPHER_standard_name(SSL_get_current_cipher(session)) else {
-            return nil
-        }
-        return unsafe String(cString: name)
-    }
+    public var cipherSuite: String? { isEstablished ? unsafe agreedCipherSuite(session) : nil }
 
     // MARK: Inside
 
@@ -219,12 +192,10 @@ public enum TLSReadResult: Equatable, Sendable {
 
     private mutating func advanceHandshake() {
         guard let session = unsafe session else { return }
-        OpenSSLErrors.clear()
-        let result = unsafe SSL_do_handshake(session)
-        if result == 1 {
-            isEstablished = true
-        } else if unsafe SSL_get_error(session, result) != SSL_ERROR_WANT_READ {
-            fail()
+        switch unsafe continueHandshake(session) {
+        case .waits: break
+        case .isComplete: isEstablished = true
+        case .hasFailed: fail()
         }
     }
 
@@ -247,28 +218,6 @@ public enum TLSReadResult: Equatable, Sendable {
         failure = reason
         if let channel = unsafe channel { unsafe floe_queue_clear(&channel.pointee.input) }
     }
-}
-
-/// The application protocol that was agreed on, one of the context's.
-func selectedProtocol(_ session: OpaquePointer?, of context: TLSContext) -> String? {
-    var bytes: UnsafePointer<UInt8>?
-    var count: UInt32 = 0
-    unsafe SSL_get0_alpn_selected(session, &bytes, &count)
-    // The bytes belong to the session. A server may answer with what was not offered: that is nothing to us.
-    let name = unsafe UnsafeBufferPointer(start: bytes, count: Int(count))
-    return context.applicationProtocols.first { unsafe name.elementsEqual($0.utf8) }
-}
-
-/// Tells OpenSSL whose certificate to expect; `false` if `name` is neither a host name nor an address.
-func expectServer(_ name: String, at unixTime: Int64?, _ session: OpaquePointer) -> Bool {
-    let parameters = unsafe SSL_get0_param(session)
-    if let unixTime { unsafe X509_VERIFY_PARAM_set_time(parameters, Int(unixTime)) }
-    if let address = IPAddress(name) {
-        return unsafe X509_VERIFY_PARAM_set1_ip_asc(parameters, address.description) == 1
-    }
-    guard let host = HostName.normalized(name.utf8), !host.hasPrefix("*") else { return false }
-    unsafe SSL_set_hostflags(session, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
-    return unsafe SSL_set1_host(session, host) == 1 && floe_set_server_name(session, host) == 1
 }
 
 // Uniquely owned, and OpenSSL binds a session to no thread: only the error queue is a thread's, and it is read at once.
