@@ -265,7 +265,7 @@ import Testing
     @Test(.timeLimit(.minutes(1))) func `whoever makes connections while the loop ends is not left waiting`()
         async throws
     {
-        for _ in 0..<20 {
+        for _ in 0..<8 {
             let loop = try ICELoop()
             await withTaskGroup(of: Void.self) { group in
                 for _ in 0..<4 {
