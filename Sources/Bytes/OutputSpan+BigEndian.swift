@@ -27,7 +27,16 @@ extension OutputSpan where Element == UInt8 {
     @inlinable
     @_lifetime(self: copy self)
     public mutating func append(contentsOf bytes: Span<UInt8>) {
-        for index in bytes.indices { append(bytes[index]) }
+        guard bytes.count > 0 else { return }
+        precondition(bytes.count <= freeCapacity, "no room for the bytes")
+        unsafe bytes.withUnsafeBufferPointer { source in
+            unsafe withUnsafeMutableBufferPointer { target, count in
+                // In bounds by the precondition; neither of the two is empty.
+                unsafe (target.baseAddress.unsafelyUnwrapped + count)
+                    .initialize(from: source.baseAddress.unsafelyUnwrapped, count: source.count)
+                count += source.count
+            }
+        }
     }
 
     /// Appends `count` zero bytes; the free capacity must suffice.

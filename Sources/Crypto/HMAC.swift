@@ -1,3 +1,4 @@
+import Bytes
 import COpenSSL
 
 /// The hash of an HMAC.
@@ -84,7 +85,7 @@ public struct HMACContext: Sendable {
     /// Appends the authentication code; the free capacity must be at least `byteCount`.
     public mutating func finish(into output: inout OutputSpan<UInt8>) {
         let code = code()
-        for index in 0..<byteCount { output.append(code[index]) }
+        output.append(contentsOf: code.span.extracting(..<byteCount))
     }
 
     /// The authentication code as an array.

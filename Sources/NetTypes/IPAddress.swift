@@ -6,6 +6,9 @@ public enum AddressFamily: UInt8, Sendable, Hashable, CaseIterable {
     case ipv4 = 4
     /// IPv6.
     case ipv6 = 6
+
+    /// Both, IPv4 first; one array for all, where the compiler would make one for each use.
+    public static let allCases: [AddressFamily] = [.ipv4, .ipv6]
 }
 
 /// An IPv4 or IPv6 address without port: three integers, no allocation.

@@ -1,17 +1,28 @@
 public import Crypto
 
-/// A credential's key, ready for MESSAGE-INTEGRITY and MESSAGE-INTEGRITY-SHA256: a plain value, no allocation to use.
+/// A credential's key, ready for MESSAGE-INTEGRITY and MESSAGE-INTEGRITY-SHA256; no allocation to use.
+///
+/// A reference to what was worked out once: a request hands it on from its check to its response.
 public struct IntegrityKey: Sendable {
+    private final class States: Sendable {
+        let sha1: HMACKey
+        let sha256: HMACKey
+
+        init(_ bytes: Span<UInt8>) {
+            sha1 = HMACKey(.sha1, key: bytes)
+            sha256 = HMACKey(.sha256, key: bytes)
+        }
+    }
+
+    private let states: States
+
     /// For MESSAGE-INTEGRITY.
-    public let sha1: HMACKey
+    public var sha1: HMACKey { states.sha1 }
     /// For MESSAGE-INTEGRITY-SHA256.
-    public let sha256: HMACKey
+    public var sha256: HMACKey { states.sha256 }
 
     /// Prepares the key's bytes: 16 or 32 of a long-term credential, or a short-term password (RFC 8489 §9.1.1).
-    public init(_ bytes: Span<UInt8>) {
-        sha1 = HMACKey(.sha1, key: bytes)
-        sha256 = HMACKey(.sha256, key: bytes)
-    }
+    public init(_ bytes: Span<UInt8>) { states = States(bytes) }
 
     /// Prepares the key of a short-term credential: OpaqueString(password) in UTF-8 (RFC 8489 §9.1.1).
     ///

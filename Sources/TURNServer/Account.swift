@@ -35,6 +35,18 @@ final class Account: Sendable {
         return credentials.userhash
     }
 
+    /// Whether USERNAME carries this account's name.
+    func isNamed(_ name: Span<UInt8>) -> Bool {
+        let bytes = username.utf8
+        guard bytes.count == name.count else { return false }
+        var index = 0
+        for byte in bytes {
+            guard name[index] == byte else { return false }
+            index += 1
+        }
+        return true
+    }
+
     var realm: String? {
         guard case .password(let credentials) = proof else { return nil }
         return credentials.realm

@@ -24,7 +24,7 @@ struct AllocateWish {
     /// The families wanted: one, or both for a dual allocation.
     ///
     /// Empty if a token tells.
-    let families: [AddressFamily]
+    let families: FamilySet
     let ports: TURNServerShared.PortWish
     let token: UInt64?
     let lifetime: TimeSpan
@@ -78,7 +78,7 @@ struct AllocateWish {
             families = [.ipv4, .ipv6]
             return
         }
-        families = [try Self.family(requested, configuration, shared, client)]
+        families = FamilySet(try Self.family(requested, configuration, shared, client))
     }
 
     /// An empty MOBILITY-TICKET asks for one (RFC 8016 §3.1.2).

@@ -14,8 +14,6 @@ struct Allocation {
     /// What its relayed addresses speak with peers.
     let transport: RelayedTransport
     var relays: RelayPair
-    /// The relayed addresses that it was made with, as peers see them, IPv4 first.
-    var relayed: [SocketAddress] = []
     var permissions: [IPAddress] = []
     var channels: [UInt16] = []
     /// Its TCP connections with peers.
@@ -33,8 +31,14 @@ struct Allocation {
         relays.isOpening ? nil : relays.earliestExpiry
     }
 
-    func summary(at now: Instant) -> AllocationSummary {
-        AllocationSummary(user: account.user, client: client, relayed: relayed, age: now - created, traffic: traffic)
+    func summary(at now: Instant, _ shared: TURNServerShared) -> AllocationSummary {
+        AllocationSummary(
+            user: account.user,
+            client: client,
+            relayed: relays.externals(shared),
+            age: now - created,
+            traffic: traffic
+        )
     }
 
     /// Takes payload bytes from the bandwidth; `false` if the limit is reached.
@@ -65,6 +69,8 @@ enum RelaySlot {
     case failed(ErrorCode)
     /// The socket is open.
     case open(OpenRelay)
+    /// It is closed, before the allocation ends: the other family goes on.
+    case closed(PortLease)
 
     var open: OpenRelay? {
         guard case .open(let relay) = self else { return nil }
@@ -80,14 +86,36 @@ enum RelaySlot {
         guard case .opening = self else { return false }
         return true
     }
+
+    /// The port that is or was the client's.
+    var lease: PortLease? {
+        switch self {
+        case .none, .opening, .failed: nil
+        case .open(let relay): relay.lease
+        case .closed(let lease): lease
+        }
+    }
 }
 
 /// An open relay socket.
 struct OpenRelay {
-    let lease: PortLease
     let token: UInt64
-    let external: SocketAddress
     var expires: Instant
+    let lease: PortLease
+}
+
+/// Some of the address families.
+struct FamilySet: OptionSet {
+    let rawValue: UInt8
+
+    static let ipv4 = FamilySet(rawValue: 1)
+    static let ipv6 = FamilySet(rawValue: 2)
+
+    init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    init(_ family: AddressFamily) { self = family == .ipv4 ? .ipv4 : .ipv6 }
+
+    func contains(_ family: AddressFamily) -> Bool { isSuperset(of: FamilySet(family)) }
 }
 
 /// The two relayed addresses that an allocation may have, by family.
@@ -109,17 +137,24 @@ struct RelayPair {
     /// The first that is open, IPv4 before IPv6.
     var firstOpen: OpenRelay? { ipv4.open ?? ipv6.open }
 
+    var openFamilies: FamilySet {
+        var families: FamilySet = []
+        if ipv4.open != nil { families.insert(.ipv4) }
+        if ipv6.open != nil { families.insert(.ipv6) }
+        return families
+    }
+
     /// When the first of those that are open expires.
     var earliestExpiry: Instant? {
         guard let one = ipv4.open, let other = ipv6.open else { return firstOpen?.expires }
         return min(one.expires, other.expires)
     }
 
-    /// The open ones as peers see them, IPv4 first.
-    var externals: [SocketAddress] {
-        switch (ipv4.open, ipv6.open) {
-        case (let one?, let other?): [one.external, other.external]
-        case (let one?, nil), (nil, let one?): [one.external]
+    /// What the allocation was made with, as peers see it, IPv4 first.
+    func externals(_ shared: TURNServerShared) -> [SocketAddress] {
+        switch (ipv4.lease, ipv6.lease) {
+        case (let one?, let other?): [shared.external(one), shared.external(other)]
+        case (let one?, nil), (nil, let one?): [shared.external(one)]
         case (nil, nil): []
         }
     }

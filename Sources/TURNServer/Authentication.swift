@@ -28,9 +28,12 @@ extension TURNServerEngine {
         isRepeated: Bool
     ) -> Identity {
         guard request.hasIntegrity else { return .challenge(.unauthenticated, nil) }
+        let hasToken = request.contains(.accessToken) && (request.method == .allocate || request.method == .refresh)
+        // What a token has made lives as long as that; nothing but another one prolongs it.
+        let isOver = request.method == .refresh && holder?.remainingSeconds(atUnixSeconds: unixSeconds) == 0
         let claim: Claim
         do {
-            guard let found = try Claim(request) else { return .malformed }
+            guard let found = try Claim(request, holder: isOver || hasToken ? nil : holder) else { return .malformed }
             claim = found
         } catch {
             return .malformed
@@ -51,16 +54,17 @@ extension TURNServerEngine {
         } catch {
             return .malformed
         }
-        let accounts: [Account]
-        let hasToken = request.contains(.accessToken) && (request.method == .allocate || request.method == .refresh)
+        let accounts: Candidates
         if hasToken, let token = request.value(.accessToken) {
             guard let thirdParty = credentials.thirdParty else { return .unexpectedToken }
             guard case .name(let keyID) = claim else { return .malformed }
-            accounts = thirdParty.accounts(keyID: keyID, token: token, atUnixSeconds: unixSeconds)
+            accounts = Candidates(thirdParty.accounts(keyID: keyID, token: token, atUnixSeconds: unixSeconds))
         } else {
-            // What a token has made lives as long as that; nothing but another one prolongs it.
-            let isOver = request.method == .refresh && holder?.remainingSeconds(atUnixSeconds: unixSeconds) == 0
-            accounts = self.accounts(for: claim, holder: isOver ? nil : holder)
+            switch claim {
+            case .holder(let holder): accounts = .one(holder)
+            case .name(let name): accounts = credentials.accounts(name: name, atUnixSeconds: unixSeconds)
+            case .hash(let hash): accounts = credentials.accounts(hash: hash)
+            }
         }
         let account = accounts.first { account in
             account.key(for: algorithm).map { request.checkPreferredIntegrity($0) == .valid } ?? false
@@ -88,38 +92,64 @@ extension TURNServerEngine {
     private func hasCurrentNonce(_ nonce: Span<UInt8>, _ client: ClientTuple) -> Bool {
         nonces.check(nonce, from: client.remote, atUnixSeconds: unixSeconds) == .valid
     }
-
-    private func accounts(for claim: Claim, holder: Account?) -> [Account] {
-        switch claim {
-        case .name(let name):
-            if let holder, holder.username == name { return [holder] }
-            return credentials.accounts(name: name, atUnixSeconds: unixSeconds)
-        case .hash(let hash):
-            if let holder, holder.userhash == hash { return [holder] }
-            return credentials.accounts(hash: hash)
-        }
-    }
 }
 
 /// Whom the sender of a request says to be.
 private enum Claim {
+    /// The one whose allocation it is.
+    case holder(Account)
     case name(String)
     case hash(UserHash)
 
     var name: String? {
-        guard case .name(let name) = self else { return nil }
-        return name
+        switch self {
+        case .holder(let account): account.username
+        case .name(let name): name
+        case .hash: nil
+        }
     }
 
     /// Reads USERNAME or, without it, USERHASH; `nil` if there is neither or the name is no text.
-    init?(_ request: borrowing STUNMessageView) throws(STUNError) {
+    init?(_ request: borrowing STUNMessageView, holder: Account?) throws(STUNError) {
         if let name = try request.username() {
-            guard let text = String(validating: name.toArray(), as: UTF8.self) else { return nil }
-            self = .name(text)
+            if let holder, holder.isNamed(name) {
+                self = .holder(holder)
+            } else {
+                guard let text = Self.text(name) else { return nil }
+                self = .name(text)
+            }
         } else if let hash = try request.userhash() {
-            self = .hash(hash)
+            if let holder, holder.userhash == hash { self = .holder(holder) } else { self = .hash(hash) }
         } else {
             return nil
+        }
+    }
+
+    private static func text(_ name: Span<UInt8>) -> String? {
+        do { return String(copying: try UTF8Span(validating: name)) } catch { return nil }
+    }
+}
+
+/// The accounts whose key a request may have been made with; mostly one, for which no array is made.
+enum Candidates {
+    case none
+    case one(Account)
+    case several([Account])
+
+    init(_ accounts: [Account]) {
+        self = accounts.isEmpty ? .none : .several(accounts)
+    }
+
+    var isEmpty: Bool {
+        guard case .none = self else { return false }
+        return true
+    }
+
+    func first(where isRight: (Account) -> Bool) -> Account? {
+        switch self {
+        case .none: nil
+        case .one(let account): isRight(account) ? account : nil
+        case .several(let accounts): accounts.first(where: isRight)
         }
     }
 }

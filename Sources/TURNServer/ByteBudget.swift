@@ -69,7 +69,7 @@ final class ByteBudget: Sendable {
 struct LeasedBytes {
     let budget: ByteBudget
     private let portion: Int
-    private var left = 0
+    fileprivate var left = 0
 
     init(_ budget: ByteBudget) {
         self.budget = budget
@@ -88,6 +88,11 @@ struct LeasedBytes {
         left &-= bytes
         return true
     }
+}
+
+extension LeasedBytes {
+    /// Gives back what was taken ahead; there must be no use of it afterwards.
+    func close() { budget.giveBack(left) }
 }
 
 /// What one user's allocations on one shard may relay together.

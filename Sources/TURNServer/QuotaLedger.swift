@@ -19,18 +19,20 @@ struct QuotaLedger {
 
     /// Takes `units` for the user, or none at all.
     mutating func claim(_ user: String, units: Int) -> Denial? {
-        let held = counts[user] ?? 0
+        // Found once: to hash a name is most of the work.
+        let index = counts.index(forKey: user)
+        let held = index.map { counts.values[$0] } ?? 0
         guard held + units <= perUser else { return .user }
         guard count + units <= total else { return .total }
-        counts[user] = held + units
+        if let index { counts.values[index] += units } else { counts[user] = units }
         count += units
         return nil
     }
 
     /// Gives one unit back.
     mutating func release(_ user: String) {
-        guard let held = counts[user] else { return }
-        counts[user] = held > 1 ? held - 1 : nil
+        guard let index = counts.index(forKey: user) else { return }
+        if counts.values[index] > 1 { counts.values[index] -= 1 } else { counts.remove(at: index) }
         count -= 1
     }
 }

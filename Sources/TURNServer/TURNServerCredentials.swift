@@ -79,25 +79,26 @@ public struct TURNServerCredentials: Sendable {
         return parts.expiryUnixSeconds < now ? .expired : .user
     }
 
-    func accounts(hash: UserHash) -> [Account] {
-        guard let name = names[hash], let found = users[name] else { return [] }
-        return [found]
+    func accounts(hash: UserHash) -> Candidates {
+        guard let name = names[hash], let found = users[name] else { return .none }
+        return .one(found)
     }
 
     /// The accounts that a name can stand for: one of a static user, or one for each secret of temporary credentials.
-    func accounts(name: String, atUnixSeconds now: UInt64) -> [Account] {
-        if let found = users[name] { return [found] }
+    func accounts(name: String, atUnixSeconds now: UInt64) -> Candidates {
+        if let found = users[name] { return .one(found) }
         let bytes = Array(name.utf8)
         guard !secrets.isEmpty, bytes.contains(UInt8(ascii: ":")), let parts = RESTUsername(bytes.span),
             parts.isValid(atUnixSeconds: now, maximumLifetimeSeconds: maximumTemporarySeconds)
-        else { return [] }
+        else { return .none }
         let user = String(decoding: bytes[parts.userID], as: UTF8.self)
-        return secrets.compactMap { secret in
+        let accounts = secrets.compactMap { secret -> Account? in
             let password = secret.password(for: bytes.span)
             guard let credentials = try? LongTermCredentials(username: name, realm: realm, password: password) else {
                 return nil
             }
             return Account(user: user, credentials: credentials)
         }
+        return Candidates(accounts)
     }
 }

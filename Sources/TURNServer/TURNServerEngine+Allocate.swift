@@ -68,7 +68,9 @@ extension TURNServerEngine {
         if let redeemed {
             relays[shared.address(of: redeemed).family] = .opening(redeemed, isRedeemed: true)
         } else {
-            for family in wish.families { relays[family] = take(family, wish.ports, at: now) }
+            for family in AddressFamily.allCases where wish.families.contains(family) {
+                relays[family] = take(family, wish.ports, at: now)
+            }
         }
         let allocation = Allocation(
             client: context.client,
@@ -89,12 +91,15 @@ extension TURNServerEngine {
         if let bytes = joinUserBytes(user, at: now) { _ = allocations.update(handle) { $0.userBytes = bytes } }
         clients.insert(handle, for: context.client)
         if isForwarded { shared.forwarded.register(context.client, at: shard) }
-        pending[handle] = PendingAllocate(
-            responder: context.responder,
-            lifetime: bounded(wish.lifetime, by: context.account),
-            wish: wish.ports,
-            wantsTicket: wish.wantsTicket,
-            attempts: configuration.limits.portAttempts
+        pending.insert(
+            PendingAllocate(
+                responder: context.responder,
+                lifetime: bounded(wish.lifetime, by: context.account),
+                wish: wish.ports,
+                wantsTicket: wish.wantsTicket,
+                attempts: configuration.limits.portAttempts
+            ),
+            for: handle.bits
         )
         for family in AddressFamily.allCases { requestSocket(handle, family, relays[family], wish.transport) }
         return nil
@@ -132,13 +137,12 @@ extension TURNServerEngine {
     public mutating func relayOpened(_ id: RelayID, token: UInt64, at now: Instant) {
         let handle = id.allocation
         guard let (slot, transport) = allocations.read(handle, { ($0.relays[id.family], $0.transport) }),
-            case .opening(let lease, _) = slot, let lifetime = pending[handle]?.lifetime
+            case .opening(let lease, _) = slot, let lifetime = pending[handle.bits]?.lifetime
         else {
             events.append(.closeRelay(token: token))
             return
         }
-        let external = SocketAddress(shared.address(of: lease).external, port: lease.port)
-        let relay = OpenRelay(lease: lease, token: token, external: external, expires: now + lifetime)
+        let relay = OpenRelay(token: token, expires: now + lifetime, lease: lease)
         _ = allocations.update(handle) { $0.relays[id.family] = .open(relay) }
         shared.markLive(lease, transport)
         complete(handle, at: now)
@@ -151,13 +155,13 @@ extension TURNServerEngine {
     public mutating func relayOpenFailed(_ id: RelayID, addressInUse: Bool, at now: Instant) {
         let handle = id.allocation
         guard let (slot, transport) = allocations.read(handle, { ($0.relays[id.family], $0.transport) }),
-            case .opening(let lease, let isRedeemed) = slot, let pending = pending[handle]
+            case .opening(let lease, let isRedeemed) = slot, let pending = pending[handle.bits]
         else { return }
         giveBack(lease, pending.wish, at: now)
         var next = RelaySlot.failed(.insufficientCapacity)
         if addressInUse, !isRedeemed, pending.attempts > 0 { next = take(id.family, pending.wish, at: now) }
         _ = allocations.update(handle) { $0.relays[id.family] = next }
-        self.pending[handle]?.attempts -= 1
+        _ = self.pending.update(handle.bits) { $0.attempts -= 1 }
         requestSocket(handle, id.family, next, transport)
         complete(handle, at: now)
     }
@@ -170,7 +174,8 @@ extension TURNServerEngine {
 
     /// Answers the client as soon as no socket is waited for.
     private mutating func complete(_ handle: SlotHandle, at now: Instant) {
-        guard let relays = allocations.read(handle, { $0.relays }), !relays.isOpening, let pending = pending[handle]
+        guard let relays = allocations.read(handle, { $0.relays }), !relays.isOpening,
+            let pending = pending[handle.bits]
         else { return }
         guard let first = relays.firstOpen else {
             end(handle, .revoked, at: now)
@@ -183,15 +188,12 @@ extension TURNServerEngine {
             token = reservation.token
             reservationExpiry = reservationExpiry.map { min($0, reservation.expires) } ?? reservation.expires
         }
-        _ = allocations.update(handle) { allocation in
-            allocation.reservationToken = token
-            allocation.relayed = relays.externals
-        }
-        self.pending[handle] = nil
+        if let token { _ = allocations.update(handle) { $0.reservationToken = token } }
+        self.pending.remove(handle.bits)
         if pending.wantsTicket { giveTicket(to: handle) }
         setTimer(of: handle)
         counters.allocationsCreated &+= 1
-        if let summary = allocations.read(handle, { $0.summary(at: now) }) {
+        if let summary = allocations.read(handle, { $0.summary(at: now, shared) }) {
             events.append(.allocationCreated(summary))
         }
         confirm(handle, pending.responder, at: now)
@@ -202,10 +204,11 @@ extension TURNServerEngine {
         guard let (relays, token) = allocations.read(handle, { ($0.relays, $0.reservationToken) }) else { return }
         let expires = relays.earliestExpiry ?? now
         let ticket = mobile[handle]?.ticket
+        let shared = shared
         succeed(responder) { builder, output in
             for family in AddressFamily.allCases {
                 guard let relay = relays[family].open else { continue }
-                builder.append(.xorRelayedAddress, xored: relay.external, into: &output)
+                builder.append(.xorRelayedAddress, xored: shared.external(relay.lease), into: &output)
             }
             builder.append(.lifetime, UInt32(clamping: (expires - now).seconds), into: &output)
             builder.append(.xorMappedAddress, xored: responder.client.remote, into: &output)

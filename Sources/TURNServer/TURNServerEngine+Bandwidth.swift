@@ -50,12 +50,17 @@ extension TURNServerEngine {
         return 0
     }
 
-    /// Gives back bytes that were taken ahead and not relayed; the allocation may be gone, with its own limit.
+    /// Gives back bytes that were taken ahead and not relayed.
+    ///
+    /// The allocation may be gone, with its own limit: what it shared with others is given back all the same, until the
+    /// driver has taken the event that tells of its end.
     public mutating func giveBack(_ bytes: Int, of handle: SlotHandle) {
         guard bytes > 0 else { return }
         _ = allocations.update(handle) { $0.bandwidth?.giveBack(Double(bytes)) }
         if let user = allocations.read(handle, { $0.userBytes }) ?? nil {
             _ = userBytes.read(user) { $0.bytes.budget.giveBack(bytes) }
+        } else {
+            endedBudgets[handle]?.giveBack(bytes)
         }
         totalBytes?.budget.giveBack(bytes)
     }
@@ -99,14 +104,18 @@ extension TURNServerEngine {
         return handle
     }
 
-    mutating func leaveUserBytes(_ handle: SlotHandle?) {
-        guard let handle, let user = userBytes.read(handle, { $0.user }) else { return }
+    /// Returns the user's budget, if users are limited.
+    mutating func leaveUserBytes(_ handle: SlotHandle?) -> ByteBudget? {
+        guard let handle, let (user, budget) = userBytes.read(handle, { ($0.user, $0.bytes.budget) }) else {
+            return nil
+        }
         let isLast = userBytes.update(handle) { bytes in
             bytes.allocations -= 1
             return bytes.allocations == 0
         }
-        guard isLast == true else { return }
-        _ = userBytes.remove(handle)
+        guard isLast == true else { return budget }
+        userBytes.remove(handle)?.bytes.close()
         userBytesByName[user] = nil
+        return budget
     }
 }

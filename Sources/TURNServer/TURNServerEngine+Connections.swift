@@ -31,7 +31,7 @@ extension TURNServerEngine {
             return fail(context.responder, .peerAddressFamilyMismatch)
         }
         // The kernel would connect a relayed address with itself.
-        guard let peer = admit(address), presented != relay.external,
+        guard let peer = admit(address), presented != shared.external(relay.lease),
             !peer.isOwnRelay || shared.isLiveRelay(presented, .tcp)
         else { return fail(context.responder, .forbidden) }
         guard hasRoomForConnection(handle) else {

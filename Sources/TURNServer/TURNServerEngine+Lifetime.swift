@@ -14,7 +14,7 @@ extension TURNServerEngine {
             // One half of a dual allocation is gone already (turn 94).
             return succeed(context.responder) { $0.append(.lifetime, 0 as UInt32, into: &$1) }
         }
-        let families: [AddressFamily]
+        let families: FamilySet
         let lifetime: TimeSpan
         do {
             families = try refreshedFamilies(request, handle)
@@ -27,13 +27,15 @@ extension TURNServerEngine {
         }
         if lifetime == .zero {
             deletes.note(request.transactionID, from: context.client, at: context.now)
-            for family in families { closeRelay(of: handle, family, at: context.now) }
+            for family in AddressFamily.allCases where families.contains(family) {
+                closeRelay(of: handle, family, at: context.now)
+            }
         } else {
             let expires = context.now + lifetime
             _ = allocations.update(handle) { allocation in
                 // A new token takes the place of the one that the allocation was made with (RFC 7635 §9).
                 allocation.account = allocation.account.continued(by: context.account)
-                for family in families {
+                for family in AddressFamily.allCases where families.contains(family) {
                     guard var relay = allocation.relays[family].open else { continue }
                     relay.expires = expires
                     allocation.relays[family] = .open(relay)
@@ -59,14 +61,12 @@ extension TURNServerEngine {
     private func refreshedFamilies(
         _ request: borrowing STUNMessageView,
         _ handle: SlotHandle
-    ) throws(AllocateWish.Refusal) -> [AddressFamily] {
-        let open = AddressFamily.allCases.filter { family in
-            allocations.read(handle) { $0.relays[family].open != nil } ?? false
-        }
+    ) throws(AllocateWish.Refusal) -> FamilySet {
+        let open = allocations.read(handle) { $0.relays.openFamilies } ?? []
         guard let number = try AllocateWish.byte(request, .requestedAddressFamily, of: 4) else { return open }
         let family: AddressFamily? = number == 1 ? .ipv4 : number == 2 ? .ipv6 : nil
         guard let family, open.contains(family) else { throw .init(.peerAddressFamilyMismatch) }
-        return [family]
+        return FamilySet(family)
     }
 
     /// Makes the engine look at an allocation when the first of its relayed addresses expires.
@@ -109,7 +109,7 @@ extension TURNServerEngine {
         guard let relay = allocations.read(handle, { $0.relays[family].open }) ?? nil else { return }
         removePeers(of: handle, family)
         closeConnections(of: handle, family)
-        _ = allocations.update(handle) { $0.relays[family] = .none }
+        _ = allocations.update(handle) { $0.relays[family] = .closed(relay.lease) }
         close(relay, at: now)
     }
 
@@ -137,19 +137,20 @@ extension TURNServerEngine {
         if clients[allocation.client] == handle { clients.remove(allocation.client) }
         shared.forwarded.forget(allocation.client, of: shard)
         endMobility(of: handle)
-        leaveUserBytes(allocation.userBytes)
+        let budget = leaveUserBytes(allocation.userBytes)
         dropStaleTimers()
-        let pending = pending.removeValue(forKey: handle)
+        let pending = pending.remove(handle.bits)
         for slot in [allocation.relays.ipv4, allocation.relays.ipv6] {
             switch slot {
-            case .none, .failed: break
+            case .none, .failed, .closed: break
             case .open(let relay): close(relay, at: now)
             case .opening(let lease, _): giveBack(lease, pending?.wish ?? .any, at: now)
             }
         }
         shared.release(allocation.account.user)
         guard let pending else {
-            return events.append(.allocationEnded(allocation.summary(at: now), reason))
+            if configuration.tellsChannelPaths, let budget { endedBudgets[handle] = budget }
+            return events.append(.allocationEnded(allocation.summary(at: now, shared), reason))
         }
         // The unit for the reserved port had been taken along.
         if pending.wish == .evenWithNext { shared.release(allocation.account.user) }

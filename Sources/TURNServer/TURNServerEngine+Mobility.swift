@@ -173,7 +173,9 @@ extension TURNServerEngine {
         _ = allocations.update(handle) { $0.client = client }
         counters.moves &+= 1
         tellChannelPaths(of: handle)
-        if let summary = allocations.read(handle, { $0.summary(at: now) }) { log(.allocationMoved(summary, from: old)) }
+        if let summary = allocations.read(handle, { $0.summary(at: now, shared) }) {
+            log(.allocationMoved(summary, from: old))
+        }
     }
 
     private mutating func forgetMover(_ client: ClientTuple) {

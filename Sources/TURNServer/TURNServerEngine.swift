@@ -20,7 +20,7 @@ public struct TURNServerEngine: ~Copyable {
 
     var allocations: SlotPool<Allocation>
     /// What waits for the driver's answers; apart from the allocations, which stay small and live long.
-    var pending: [SlotHandle: PendingAllocate] = [:]
+    var pending: FlatTable<UInt64, PendingAllocate>
     var clients: FlatTable<ClientTuple, SlotHandle>
     /// New 5-tuples of clients that move, until they are used for data.
     var movers: FlatTable<ClientTuple, SlotHandle>
@@ -35,6 +35,8 @@ public struct TURNServerEngine: ~Copyable {
     var totalBytes: LeasedBytes?
     var userBytes: SlotPool<UserBytes>
     var userBytesByName: [String: SlotHandle] = [:]
+    /// Of users whose allocations have ended, until the driver has been told: it may hold bytes of them.
+    var endedBudgets: [SlotHandle: ByteBudget] = [:]
     var connections: PeerConnections
     var connects: PrefixLimiter
     /// The shard's number among those of the server, from 0.
@@ -86,6 +88,7 @@ public struct TURNServerEngine: ~Copyable {
         limitsBandwidth = limits.bytesPerSecondPerUser != nil || limits.bytesPerSecond != nil
         totalBytes = shared.totalBytes.map { LeasedBytes($0) }
         userBytes = SlotPool(limit: 1 << 24)
+        pending = FlatTable(seed: 0)
         clients = FlatTable(seed: entropy.next())
         movers = FlatTable(seed: entropy.next())
         peers = PeerTables(seed: entropy.next())
@@ -151,6 +154,8 @@ public struct TURNServerEngine: ~Copyable {
             if firstEvent == events.count {
                 events.removeAll(keepingCapacity: true)
                 firstEvent = 0
+                // The end of an allocation is told after all that makes the driver give bytes back.
+                if !endedBudgets.isEmpty { endedBudgets.removeAll(keepingCapacity: true) }
             }
         }
         return events[firstEvent]

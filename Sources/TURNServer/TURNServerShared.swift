@@ -38,6 +38,8 @@ public final class TURNServerShared: Sendable {
     }
 
     private let relays: [RelayAddress]
+    private let ipv4: [Int]
+    private let ipv6: [Int]
     private let live: [LivePorts]
     private let liveTCP: [LivePorts]
     private let reservationTime: TimeSpan
@@ -52,7 +54,10 @@ public final class TURNServerShared: Sendable {
     ///
     /// `entropy` must be `.system` except in tests: ports and tokens come from it.
     public init(_ configuration: TURNServerConfiguration, entropy: Entropy = .system) {
-        relays = configuration.relayAddresses
+        let relays = configuration.relayAddresses
+        self.relays = relays
+        ipv4 = relays.indices.filter { relays[$0].family == .ipv4 }
+        ipv6 = relays.indices.filter { relays[$0].family == .ipv6 }
         let range = configuration.relayPorts
         live = relays.map { _ in LivePorts(range: range) }
         liveTCP = configuration.relaysTCP ? relays.map { _ in LivePorts(range: range) } : []
@@ -105,8 +110,14 @@ public final class TURNServerShared: Sendable {
 
 /// A relay port that its holder must give back.
 struct PortLease: Equatable, Sendable {
-    let relay: Int
+    private let address: UInt16
     let port: UInt16
+
+    /// Leases a port of the relay address of that number; there are at most 65,535.
+    init(relay: Int, port: UInt16) { (address, self.port) = (UInt16(relay), port) }
+
+    /// The number of the relay address.
+    var relay: Int { Int(address) }
 }
 
 // MARK: - Shards
@@ -166,17 +177,23 @@ extension TURNServerShared {
 extension TURNServerShared {
     enum PortWish { case any, even, evenWithNext }
 
-    func hasFamily(_ family: AddressFamily) -> Bool { relays.contains { $0.family == family } }
+    func hasFamily(_ family: AddressFamily) -> Bool { !numbers(of: family).isEmpty }
+
+    /// The relay addresses of a family by their numbers.
+    private func numbers(of family: AddressFamily) -> [Int] { family == .ipv4 ? ipv4 : ipv6 }
 
     func address(of lease: PortLease) -> RelayAddress { relays[lease.relay] }
+
+    /// The leased address as peers see it.
+    func external(_ lease: PortLease) -> SocketAddress { SocketAddress(address(of: lease).external, port: lease.port) }
 
     /// Takes a port on a random relay address of the family, or on another one if that is full.
     func takePort(_ family: AddressFamily, _ wish: PortWish, at now: Instant) -> PortLease? {
         state.withLock { state in
             state.expireReservations(at: now)
-            let candidates = relays.indices.filter { relays[$0].family == family }
-            guard !candidates.isEmpty else { return nil }
-            let start = Int.random(in: 0..<candidates.count, using: &state.entropy)
+            let candidates = numbers(of: family)
+            // Of one there is no choice: randomness of the system costs a system call.
+            let start = candidates.count > 1 ? Int.random(in: candidates.indices, using: &state.entropy) : 0
             for step in candidates.indices {
                 let relay = candidates[(start + step) % candidates.count]
                 let port =

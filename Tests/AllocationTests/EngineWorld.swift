@@ -10,12 +10,15 @@ struct EngineWorld: ~Copyable {
     private static let clock: UInt64 = 1_700_000_000
     private static let peer = SocketAddress(IPAddress(ipv4: 0xCB00_7107), port: 9)
     private static let relay = RelayAddress(local: IPAddress(ipv4: 0xC000_0201))
-    private static let client = ClientTuple(
-        transport: .udp,
-        remote: SocketAddress(IPAddress(ipv4: 0xC633_6401), port: 4000),
-        local: SocketAddress(IPAddress(ipv4: 0xC000_0201), port: 3478)
-    )
+    private static func client(port: UInt16) -> ClientTuple {
+        ClientTuple(
+            transport: .udp,
+            remote: SocketAddress(IPAddress(ipv4: 0xC633_6401), port: port),
+            local: SocketAddress(IPAddress(ipv4: 0xC000_0201), port: 3478)
+        )
+    }
 
+    private var client = EngineWorld.client(port: 4000)
     private let user: LongTermCredentials
     private let nonces: NonceFactory
     private var engine: TURNServerEngine
@@ -35,6 +38,7 @@ struct EngineWorld: ~Copyable {
             gate: PeerAddressGate(allow: allow, relayAddresses: [Self.relay])
         )
         let unlimited = RateLimit(perSecond: 1e9, burst: 1e9)
+        configuration.limits.allocationsPerUser = 10_000
         configuration.limits.unauthenticatedAnswers = unlimited
         configuration.limits.bindingAnswers = unlimited
         let shared = TURNServerShared(configuration, entropy: .seeded(1))
@@ -54,12 +58,23 @@ struct EngineWorld: ~Copyable {
 
     private mutating func prepare(binding: Bool) throws {
         try allocate(transaction: 1)
+        try admitPeer(binding: binding)
+    }
+
+    private mutating func admitPeer(binding: Bool) throws {
         let peer = try Self.peerAttribute()
         let channel = STUNMessage.Attribute(.channelNumber, [0x40, 0, 0, 0])
         let request =
             try binding
             ? authenticated(.channelBind, [channel, peer]) : authenticated(.createPermission, [peer])
         try expectResponse(request, byteCount: 20)
+    }
+
+    /// Makes an allocation for another client and binds a channel to the peer.
+    mutating func join(port: UInt16) throws {
+        client = Self.client(port: port)
+        try allocate(transaction: UInt64(port))
+        try admitPeer(binding: true)
     }
 
     mutating func advance(_ span: TimeSpan) {
@@ -84,7 +99,7 @@ struct EngineWorld: ~Copyable {
         _ attributes: [STUNMessage.Attribute],
         transaction: UInt64 = 0
     ) throws -> [UInt8] {
-        let nonce = nonces.nonce(for: Self.client.remote, atUnixSeconds: Self.clock)
+        let nonce = nonces.nonce(for: client.remote, atUnixSeconds: Self.clock)
         let credentials: [STUNMessage.Attribute] = [
             .init(.username, Array("user".utf8)), .init(.realm, Array("realm".utf8)), .init(.nonce, nonce),
         ]
@@ -122,12 +137,12 @@ struct EngineWorld: ~Copyable {
     }
 
     mutating func expectRelay(_ message: [UInt8]) throws {
-        guard case .relay(let transmit) = engine.receive(message.span, from: Self.client, at: now),
+        guard case .relay(let transmit) = engine.receive(message.span, from: client, at: now),
             transmit.payload.count == 100
         else { throw SetupError("A client's data was not relayed.") }
     }
 
-    mutating func ignore(_ message: [UInt8]) { _ = engine.receive(message.span, from: Self.client, at: now) }
+    mutating func ignore(_ message: [UInt8]) { _ = engine.receive(message.span, from: client, at: now) }
 
     mutating func expectDelivery(_ buffer: inout [UInt8]) throws {
         guard try deliver(&buffer, from: Self.peer) else { throw SetupError("A peer's datagram was not relayed.") }
@@ -143,7 +158,7 @@ struct EngineWorld: ~Copyable {
 
     /// Hands in a request, and drains as a driver does.
     mutating func expectResponse(_ message: [UInt8], byteCount: Int) throws {
-        _ = engine.receive(message.span, from: Self.client, at: now)
+        _ = engine.receive(message.span, from: client, at: now)
         let count = drain()
         guard count >= byteCount else { throw SetupError("A response of \(count) bytes in place of \(byteCount).") }
     }

@@ -44,4 +44,8 @@ int posix_memalign(void **block, size_t alignment, size_t size) {
     return *block ? 0 : ENOMEM;
 }
 
-uint64_t floe_allocated_bytes(void) { return mallinfo2().uordblks; }
+uint64_t floe_allocated_bytes(void) {
+    struct mallinfo2 information = mallinfo2();
+    // Large blocks are the system's, and counted apart.
+    return information.uordblks + information.hblkhd;
+}

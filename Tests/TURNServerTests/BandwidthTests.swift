@@ -115,6 +115,17 @@ import Testing
         #expect(passed <= 100)
     }
 
+    @Test func `what an allocation has not used of its user's bytes is there for the next one`() throws {
+        let server = try shards(1) { $0.bytesPerSecondPerUser = 100_000 }[0]
+        var passed = 0
+        for port in 1...120 {
+            let client = try client(server, port)
+            passed += try pass(client, 1).count
+            _ = try client.refresh(0)
+        }
+        #expect((99...100).contains(passed))
+    }
+
     @Test func `a low limit lets whole packets pass, at its pace`() throws {
         let server = try shards(1) {
             $0.bytesPerSecondPerUser = 4000

@@ -2,8 +2,9 @@ import Bytes
 import NetTypes
 import STUN
 import TURN
-import TURNServer
 import Testing
+
+@testable import TURNServer
 
 /// What a driver may relay without the engine.
 @Suite struct ChannelPathTests {
@@ -178,6 +179,21 @@ import Testing
         server.engine.giveBack(drain(server, handle), of: handle)
         server.engine.giveBack(0, of: handle)
         #expect((79_500...80_000).contains(relayAll(client)))
+    }
+
+    @Test(arguments: 0..<3) func `bytes that are given back when the allocation ends are there for the next one`(
+        limit: Int
+    ) throws {
+        let (server, client, handle) = try limited(Self.limits[limit])
+        server.takenAhead[handle] = drain(server, handle)
+        #expect(try client.refresh(0).isSuccess)
+        #expect(server.takenAhead.isEmpty, "the driver was told, and has given them back")
+        let next = try TestClient(server, "198.51.100.1:9")
+        _ = try next.relay()
+        #expect(try next.bind(0x4000, Self.peer).isSuccess)
+        #expect((79_500...80_000).contains(relayAll(next)))
+        let kept = server.engine.endedBudgets.count
+        #expect(kept == 0)
     }
 
     @Test func `what one limit denies costs the others nothing`() throws {

@@ -26,6 +26,8 @@ final class TestServer {
     var busyPorts = 0
     /// Answers "not possible" to all requests.
     var refusesSockets = false
+    /// Bytes that the driver holds of limits, for allocations of which it relays without the engine.
+    var takenAhead: [SlotHandle: Int] = [:]
     var events: [TURNServerEvent] = []
     var responses: [(client: ClientTuple, bytes: [UInt8])] = []
     private var nextToken: UInt64 = 100
@@ -187,8 +189,13 @@ final class TestServer {
         case .closeRelay(let token):
             let known = sockets.removeValue(forKey: token)
             #expect(known != nil, "closed a socket that is not open")
-        case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed, .channelPathsChanged: break
+        case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed: break
         case .clientJoined, .clientLeft, .allocationMoved: break
+        case .channelPathsChanged(let handle):
+            guard engine.channelPaths(of: handle, at: now).isEmpty,
+                let bytes = takenAhead.removeValue(forKey: handle)
+            else { break }
+            engine.giveBack(bytes, of: handle)
         }
     }
 
