@@ -199,13 +199,12 @@ void floe_tcp_reset(int descriptor) {
 
 int floe_set_option(int descriptor, int family, floe_option option, int value) {
     kernel_option found = find_option(family, option);
+    // A privileged process may go past net.core.rmem_max; anybody else gets what is allowed, by the call below.
+    int forced = option == FLOE_OPTION_RECEIVE_BUFFER ? SO_RCVBUFFORCE
+               : option == FLOE_OPTION_SEND_BUFFER    ? SO_SNDBUFFORCE
+                                                      : 0;
+    if (forced && setsockopt(descriptor, SOL_SOCKET, forced, &value, sizeof value) == 0) return 0;
     int result = setsockopt(descriptor, found.level, found.name, &value, sizeof value);
-    // A privileged process may go past net.core.rmem_max; for anybody else this fails and the call above counts.
-    if (result == 0 && option == FLOE_OPTION_RECEIVE_BUFFER) {
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &value, sizeof value);
-    } else if (result == 0 && option == FLOE_OPTION_SEND_BUFFER) {
-        setsockopt(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, &value, sizeof value);
-    }
     return result < 0 ? -errno : 0;
 }
 

@@ -35,6 +35,9 @@ public final class Mailbox<Message: Sendable>: Sendable {
         return outcome.0
     }
 
+    /// Wakes the loop without a message, for what waits elsewhere.
+    public func wake() { _ = floe_event_signal(event.number) }
+
     /// Moves waiting messages, oldest first, to the end of `batch`, at most `limit` of them.
     ///
     /// The descriptor stays readable if some are left, so one slow turn starves nobody and loses nothing.

@@ -8,7 +8,7 @@ public import Transport
 
 /// The relay: as many shards as threads, started together, stopped together.
 public final class RelayService: Sendable {
-    private let mailboxes: [Mailbox<RelayShard.Command>]
+    private let mailboxes: [ShardMailbox]
     private let reports: [RelayReport]
     private let threads: ThreadList
     private let shared: TURNServerShared
@@ -36,7 +36,7 @@ public final class RelayService: Sendable {
         let shared = TURNServerShared(configuration.server)
         self.shared = shared
         let processors = LoopThread.availableProcessors
-        var mailboxes: [Mailbox<RelayShard.Command>] = []
+        var mailboxes: [ShardMailbox] = []
         var reports: [RelayReport] = []
         let threads = ThreadList()
         // The kernel spreads clients over the sockets that exist: the first packet is taken when all of them do, or a
@@ -45,11 +45,13 @@ public final class RelayService: Sendable {
         var choice: (backEnd: DatagramBackEnd, refusal: SystemError?) = (.epoll, nil)
         do {
             let siblings = try (0..<max(1, configuration.threads)).map { _ in
-                try Mailbox<RelayShard.Command>(limit: 1024)
+                try ShardMailbox(limit: 1024)
             }
             let forwards = try siblings.map { _ in
                 try Mailbox<ForwardedDatagram>(limit: ForwardedDatagram.mailboxLimit)
             }
+            var entropy = Entropy.system
+            let steeringSeed = entropy.next()
             for mailbox in siblings {
                 let report = RelayReport()
                 let engine = try TURNServerEngine(
@@ -64,6 +66,7 @@ public final class RelayService: Sendable {
                     mailbox: mailbox,
                     shards: siblings,
                     forwards: forwards,
+                    steeringSeed: steeringSeed,
                     report: report,
                     logger: logger
                 )
@@ -78,7 +81,7 @@ public final class RelayService: Sendable {
                 try threads.start(name: "floe-relay-\(index)", processor: processor) { box.run() }
             }
         } catch {
-            for mailbox in mailboxes { _ = mailbox.push(.stop) }
+            for mailbox in mailboxes { mailbox.order { $0.stops = true } }
             threads.join()
             throw error
         }
@@ -119,7 +122,7 @@ public final class RelayService: Sendable {
         try configuration.validate()
         let limits = configuration.server.limits
         shared.setQuotas(perUser: limits.allocationsPerUser, total: limits.allocations)
-        for mailbox in mailboxes { _ = mailbox.push(.reload(configuration)) }
+        for mailbox in mailboxes { mailbox.order { $0.configuration = configuration } }
     }
 
     /// Takes a client's connection that somebody else has accepted and found to carry TURN; no byte of that is read yet.
@@ -130,19 +133,19 @@ public final class RelayService: Sendable {
         connection.outputLimit = configuration.streamQueueBytes * 2
         connection.limitUnsent(bytes: RelayShard.unsentBytes)
         let stream = RelayStream(connection, at: MonotonicClock.now())
-        return mailboxes[shard].push(.welcome(StreamParcel(stream)), leaving: RelayShard.Command.reservedPlaces)
+        return mailboxes[shard].push(.welcome(StreamParcel(stream)))
     }
 
     /// Uses another certificate for DTLS handshakes from now on; associations that exist stay.
     public func useDTLS(_ context: DTLSContext) {
-        for mailbox in mailboxes { _ = mailbox.push(.useDTLS(context)) }
+        for mailbox in mailboxes { mailbox.order { $0.dtls = context } }
     }
 
     /// Makes no allocation any more: Allocate requests get 508, or 300 where there is a redirection.
     ///
     /// Everything else goes on; `isDrained` says when the last allocation has ended. There is no way back.
     public func drain() {
-        for mailbox in mailboxes { _ = mailbox.push(.drain) }
+        for mailbox in mailboxes { mailbox.order { $0.drains = true } }
     }
 
     /// Whether `drain` has reached all shards, and none has an allocation any more; at most half a second old.
@@ -155,7 +158,7 @@ public final class RelayService: Sendable {
 
     /// Tells all shards to end their streams and stop; `join` waits for it, two seconds at most.
     public func stop() {
-        for mailbox in mailboxes { _ = mailbox.push(.stop) }
+        for mailbox in mailboxes { mailbox.order { $0.stops = true } }
     }
 
     /// Waits until all threads have ended.

@@ -190,9 +190,9 @@ extension RelayShard {
         stream.isDirty = false
         forgetPrefix(stream.prefix)
         try? poller.remove(stream.connection.descriptor)
-        guard shard < shards.count,
-            shards[shard].push(.adopt(StreamParcel(stream)), leaving: Command.reservedPlaces)
-        else { return drops.count(.tooManyStreams) }
+        guard shard < shards.count, shards[shard].push(.adopt(StreamParcel(stream))) else {
+            return drops.count(.tooManyStreams)
+        }
     }
 
     /// Takes a stream from another shard and goes on with the message that it was given for.

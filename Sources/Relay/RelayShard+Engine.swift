@@ -46,10 +46,13 @@ extension RelayShard {
         switch event {
         case .openRelay(let request): openRelay(request, at: now)
         case .closeRelay(let token):
+            let relay = SlotHandle(bits: token)
             // What is queued for the socket must go before its number goes to another one.
-            flushDatagrams(keepingPackets: true)
-            if packets.usesRing { packets.remove(token: Self.token(.relay, SlotHandle(bits: token))) }
-            guard let relay = relays.remove(SlotHandle(bits: token)) else {
+            if let name = relays.read(relay, { $0.socket.handle }), sends.holds(datagramsFor: name) {
+                flushDatagrams(keepingPackets: true)
+            }
+            if packets.usesRing { packets.remove(token: Self.token(.relay, relay)) }
+            guard let relay = relays.remove(relay) else {
                 _ = relayListeners.remove(Self.listener(token))
                 return
             }

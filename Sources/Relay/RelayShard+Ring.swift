@@ -38,8 +38,10 @@ extension RelayShard {
             switch event {
             case .datagrams(let bits): receive(bits, at: now)
             case .stopped(let bits, let error):
-                rearm.receiving.append(bits)
                 let token = PollToken(bits: bits)
+                // Requests first: data that waits would take all buffers.
+                let isRequest = token.kind == Kind.requestListener.rawValue
+                rearm.receiving.insert(bits, at: isRequest ? 0 : rearm.receiving.count)
                 if error != nil, token.kind == Kind.relay.rawValue { noteErrors(token.handle) }
             case .ready(let bits, let isLast):
                 let token = PollToken(bits: bits)
@@ -58,7 +60,8 @@ extension RelayShard {
     private mutating func receive(_ bits: UInt64, at now: Instant) {
         if packets.isFull { flushDatagrams() }
         let token = PollToken(bits: bits)
-        if token.kind == Kind.udpListener.rawValue, let name = udpListeners.read(token.handle, { $0.handle }) {
+        let isListener = token.kind == Kind.udpListener.rawValue || token.kind == Kind.requestListener.rawValue
+        if isListener, let name = udpListeners.read(token.handle, { $0.handle }) {
             receiveFromClients(packets.receive(from: name, token: bits), at: name, now)
         } else if let (known, id) = relays.read(token.handle, { ($0.name, $0.id) }), let name = known {
             // Each gets a header in front of it, for which merged ones leave no room.
@@ -118,7 +121,7 @@ extension RelayShard {
         let token = PollToken(bits: bits)
         switch Kind(rawValue: token.kind) {
         case .poller: return packets.watch(poller.number, token: bits)
-        case .udpListener:
+        case .udpListener, .requestListener:
             guard let name = udpListeners.read(token.handle, { $0.handle }) else { return true }
             return packets.add(name, token: bits)
         default:

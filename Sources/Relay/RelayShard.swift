@@ -16,6 +16,8 @@ struct RelayShard: ~Copyable {
     /// The kinds of descriptor that the poller watches.
     enum Kind: UInt8 {
         case udpListener
+        /// The listener for requests, beside the one for data.
+        case requestListener
         case streamListener
         case stream
         case relay
@@ -32,21 +34,6 @@ struct RelayShard: ~Copyable {
         case errors
     }
 
-    /// What other threads ask of a shard.
-    enum Command: Sendable {
-        case reload(RelayConfiguration)
-        case useDTLS(DTLSContext)
-        /// A stream of this shard's that another one has accepted (RFC 6062).
-        case adopt(StreamParcel)
-        /// A stream from a port that serves more than TURN.
-        case welcome(StreamParcel)
-        case drain
-        case stop
-
-        /// The places in a mailbox that streams leave to the operator's commands, which must not be lost.
-        static let reservedPlaces = 4
-    }
-
     struct StreamListener: ~Copyable {
         var socket: TCPListener
         let transport: TransportProtocol
@@ -55,12 +42,14 @@ struct RelayShard: ~Copyable {
     let configuration: RelayConfiguration
     let streamLimits: StreamQueueLimits
     let logger: Logger
-    let mailbox: Mailbox<Command>
+    let mailbox: ShardMailbox
     let report: RelayReport
     /// The mailboxes of all shards by their number, this one's included.
-    let shards: [Mailbox<Command>]
+    let shards: [ShardMailbox]
     /// Those for datagrams of clients that have moved, likewise.
     let forwards: [Mailbox<ForwardedDatagram>]
+    /// By what the kernel spreads clients over the threads.
+    let steeringSeed: UInt64
     var engine: TURNServerEngine
     let poller: Poller
     var events = PollEvents(capacity: 256)
@@ -115,9 +104,10 @@ struct RelayShard: ~Copyable {
         _ configuration: RelayConfiguration,
         engine: consuming TURNServerEngine,
         poller: consuming Poller,
-        mailbox: Mailbox<Command>,
-        shards: [Mailbox<Command>] = [],
+        mailbox: ShardMailbox,
+        shards: [ShardMailbox] = [],
         forwards: [Mailbox<ForwardedDatagram>] = [],
+        steeringSeed: UInt64 = 0,
         report: RelayReport,
         logger: Logger
     ) {
@@ -128,6 +118,7 @@ struct RelayShard: ~Copyable {
         self.report = report
         self.shards = shards
         self.forwards = forwards
+        self.steeringSeed = steeringSeed
         self.logger = logger
         associations = DTLSAssociations(configuration)
         // The kernel's way always does both.
@@ -199,6 +190,7 @@ struct RelayShard: ~Copyable {
         PollToken(kind.rawValue, handle).bits
     }
 
+    /// Opens two sockets: clients who send too much data must not drown the requests of all.
     private mutating func openUDP(_ address: SocketAddress) throws {
         var options = UDPSocket.Options()
         options.reusesPort = true
@@ -209,9 +201,17 @@ struct RelayShard: ~Copyable {
         options.sendBufferBytes = configuration.listenerBufferBytes
         let socket = try UDPSocket(boundTo: address, options: options)
         let name = socket.handle
-        guard let handle = udpListeners.insert(socket) else { return }
+        let isSteered = socket.steer(threads: max(1, configuration.threads), seed: steeringSeed)
         udpRoutes.append(name)
-        let token = Self.token(.udpListener, handle)
+        try watch(socket, .udpListener)
+        // Where the kernel does not tell the two apart they share a socket.
+        if isSteered { try watch(try UDPSocket(boundTo: name.localAddress, options: options), .requestListener) }
+    }
+
+    private mutating func watch(_ listener: consuming UDPSocket, _ kind: Kind) throws {
+        let name = listener.handle
+        guard let handle = udpListeners.insert(listener) else { return }
+        let token = Self.token(kind, handle)
         guard !packets.usesRing else { return rearm.receiving.append(token) }
         try poller.add(name.descriptor, token: token, interest: .read)
     }
@@ -250,7 +250,9 @@ struct RelayShard: ~Copyable {
         }
         serveUnreadStreams(at: now)
         if packets.usesRing { try serveRing(at: now) }
-        for index in events.indices { handle(events[index], at: now) }
+        // Requests last: what a client has sent before it ends its allocation is relayed.
+        for index in events.indices where !Self.isRequest(events[index]) { handle(events[index], at: now) }
+        for index in events.indices where Self.isRequest(events[index]) { handle(events[index], at: now) }
         if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
         lobby.handleTimeout(at: now)
         closeIdleStreams(at: now)
@@ -275,10 +277,14 @@ struct RelayShard: ~Copyable {
         return next
     }
 
+    private static func isRequest(_ event: PollEvent) -> Bool {
+        PollToken(bits: event.token).kind == Kind.requestListener.rawValue
+    }
+
     private mutating func handle(_ event: PollEvent, at now: Instant) {
         let token = PollToken(bits: event.token)
         switch Kind(rawValue: token.kind) {
-        case .udpListener: receiveFromClients(token.handle, at: now)
+        case .udpListener, .requestListener: receiveFromClients(token.handle, at: now)
         case .relay:
             if event.isBroken { _ = receiveErrors(token.handle, at: now) }
             receiveFromPeers(token.handle, at: now)
@@ -297,29 +303,32 @@ struct RelayShard: ~Copyable {
     }
 
     private mutating func obey(at now: Instant) {
-        var commands: [Command] = []
-        mailbox.receive(into: &commands)
-        for command in commands {
-            switch command {
-            case .reload(let configuration):
-                // It was checked before it was sent.
-                try? engine.reload(configuration.server)
+        var arrivals: [ShardMailbox.Arrival] = []
+        let orders = mailbox.receive(into: &arrivals)
+        for arrival in arrivals {
+            switch arrival {
             case .welcome(let parcel): welcome(parcel, at: now)
-            case .useDTLS(let context): associations.context = context
             case .adopt(let parcel): adopt(parcel, at: now)
-            case .drain:
-                engine.acceptsAllocations = false
-                // Who waits for the last allocation to end must not see numbers of before.
-                publish(at: now)
-            case .stop:
-                stopsAt = now + .seconds(2)
-                for handle in streamListeners.handles { _ = streamListeners.remove(handle) }
-                lobby.removeAll()
-                for handle in peers.handles { closePeer(handle, at: now) }
-                for handle in streams.handles { endStream(handle, at: now) }
-                for handle in associations.pool.handles { closeAssociation(handle, at: now) }
             }
         }
+        // It was checked before it was sent.
+        if let configuration = orders.configuration { try? engine.reload(configuration.server) }
+        if let context = orders.dtls { associations.context = context }
+        if orders.drains {
+            engine.acceptsAllocations = false
+            // Who waits for the last allocation to end must not see numbers of before.
+            publish(at: now)
+        }
+        if orders.stops { stop(at: now) }
+    }
+
+    private mutating func stop(at now: Instant) {
+        stopsAt = now + .seconds(2)
+        for handle in streamListeners.handles { _ = streamListeners.remove(handle) }
+        lobby.removeAll()
+        for handle in peers.handles { closePeer(handle, at: now) }
+        for handle in streams.handles { endStream(handle, at: now) }
+        for handle in associations.pool.handles { closeAssociation(handle, at: now) }
     }
 
     private func hasStopped(at now: Instant) -> Bool {

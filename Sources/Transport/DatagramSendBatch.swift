@@ -92,6 +92,9 @@ public struct DatagramSendBatch: ~Copyable {
     /// Whether nothing waits.
     public var isEmpty: Bool { queue.isEmpty }
 
+    /// Whether datagrams wait for that socket: then they must be flushed before it is closed.
+    public func holds(datagramsFor socket: UDPSocketHandle) -> Bool { order.contains(socket.descriptor) }
+
     /// Whether a datagram of `byteCount` bytes would be taken.
     public func hasRoom(for byteCount: Int) -> Bool {
         unsafe queue.count < capacity && byteCount <= copies.count - copiedBytes

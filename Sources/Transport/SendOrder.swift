@@ -25,6 +25,16 @@ struct SendOrder {
 
     var groupCount: Int { groups.count }
 
+    /// Whether anything waits for that descriptor.
+    func contains(_ descriptor: Int32) -> Bool {
+        var slot = Int(descriptor) & (table.count - 1)
+        while table[slot] != 0 {
+            if groups[Int(table[slot] - 1)].descriptor == descriptor { return true }
+            slot = (slot + 1) & (table.count - 1)
+        }
+        return false
+    }
+
     /// Adds the next position of the queue.
     mutating func append(_ descriptor: Int32) {
         // Neighbours mostly have the same descriptor.

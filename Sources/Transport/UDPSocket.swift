@@ -145,6 +145,15 @@ public struct UDPSocket: ~Copyable, Sendable {
         try OptionSetter(descriptor: descriptor, address: localAddress).setPathMTU(discovery)
     }
 
+    /// Has the kernel tell requests from data among what comes to this port; `false` if it cannot.
+    ///
+    /// Of sockets that reuse the port each thread binds two, one after the other: the first gets data (ChannelData, records
+    /// of DTLS that carry data), the second STUN messages and handshakes. A client has the same thread always, chosen by
+    /// its address under `seed`. To be called, with the same values, by each thread once its first socket is bound.
+    public func steer(threads: Int, seed: UInt64) -> Bool {
+        floe_steer(descriptor, Int32(handle.family.rawValue), UInt32(clamping: threads), seed) >= 0
+    }
+
     /// Has the kernel cut what is sent from now on into datagrams of this many bytes (UDP_SEGMENT).
     ///
     /// - Throws: If the system refuses.
@@ -189,7 +198,7 @@ struct OptionSetter {
     }
 
     func apply(_ options: UDPSocket.Options) throws(SocketError) {
-        try set(FLOE_OPTION_RECEIVE_ERRORS, options.reportsErrors ? 1 : 0, "the reporting of errors")
+        if options.reportsErrors { try set(FLOE_OPTION_RECEIVE_ERRORS, 1, "the reporting of errors") }
         if address.family == .ipv6 { try set(FLOE_OPTION_IPV6_ONLY, options.isIPv6Only ? 1 : 0, "IPV6_V6ONLY") }
         if options.reusesAddress { try set(FLOE_OPTION_REUSE_ADDRESS, 1, "SO_REUSEADDR") }
         if let group = options.group { try join(group) }

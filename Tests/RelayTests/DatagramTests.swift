@@ -113,13 +113,28 @@ import Transport
         // All in one batch: the relay's descriptor goes away while a datagram waits in it.
         client.send([0x40, 0, 0, 1, 42])
         try client.ask(.refresh, [.init(.lifetime, [0, 0, 0, 0])])
-        client.send([0x40, 0, 0, 1, 43])
         #expect(try peer.next(&shard) == [42])
         #expect(try decode(client.next(&shard)).type.messageClass == .success)
+        client.send([0x40, 0, 0, 1, 43])
         let (relays, sockets) = (shard.shard.relays.count, shard.shared.livePortCount)
         #expect(relays == 0 && sockets == 0)
         peer.receive()
         #expect(peer.messages.isEmpty)
+    }
+
+    @Test func `requests are answered while more data comes than the kernel can keep`() throws {
+        var shard = try TestShard {
+            $0.threads = 1
+            $0.listenerBufferBytes = 4096
+            $0.mergesDatagrams = false
+        }
+        let (client, other) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        _ = try client.allocate(&shard)
+        for _ in 0..<100 { other.send([0x40, 0, 3, 0xE8] + Array(repeating: 7, count: 1000)) }
+        // There is no room for one datagram more; the request does not need it.
+        try client.ask(.refresh, [.init(.lifetime, [0, 0, 2, 88])])
+        #expect(try decode(client.next(&shard)).type.messageClass == .success)
+        try shard.work { $0.report.snapshot.kernelDrops.atListeners > 0 }
     }
 
     @Test func `more packets than a batch holds all arrive`() throws {

@@ -49,9 +49,23 @@ import Transport
         #expect(try relay.client().request(.allocate, [.requestedTransport]).code == 300)
     }
 
+    @Test func `turn 214: a shard whose mailbox is full of streams is told all the same`() throws {
+        var shard = try TestShard()
+        let listener = try shard.address(.tcp)
+        func parcel() throws -> StreamParcel {
+            let socket = try TCPSocket(connectingTo: listener)
+            return StreamParcel(RelayStream(StreamConnection(socket, outputLimit: 1 << 16), at: MonotonicClock.now()))
+        }
+        while shard.shard.mailbox.push(.welcome(try parcel())) {}
+        shard.shard.mailbox.order { $0.drains = true }
+        try shard.work { $0.report.snapshot.isDraining }
+        let accepts = shard.shard.engine.acceptsAllocations
+        #expect(!accepts)
+    }
+
     @Test func `metrics tell that a relay drains, and what sockets told when they were read`() throws {
         var shard = try TestShard()
-        _ = shard.shard.mailbox.push(.drain)
+        shard.shard.mailbox.order { $0.drains = true }
         try shard.work { $0.report.snapshot.isDraining }
         var snapshot = shard.shard.report.snapshot
         // Datagrams that were merged beyond the room for them are lost: they are drops, and only that.

@@ -27,7 +27,7 @@ private final class ManualShard {
                 unixSeconds: WallClock.unixSeconds()
             ),
             poller: try Poller(),
-            mailbox: try Mailbox(limit: 4),
+            mailbox: try ShardMailbox(limit: 4),
             report: RelayReport(),
             logger: .silent
         )

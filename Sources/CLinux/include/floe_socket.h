@@ -53,7 +53,7 @@ typedef enum floe_option : int {
     FLOE_OPTION_TRAFFIC_CLASS,
     /// Report the TTL or hop limit of each datagram.
     FLOE_OPTION_RECEIVE_HOP_LIMIT,
-    /// Queue ICMP errors on the socket; off by default and kept off, so that one peer's error is no other peer's.
+    /// Queue ICMP errors on the socket; off by default, so that one peer's error is no other peer's.
     FLOE_OPTION_RECEIVE_ERRORS,
     /// One of the FLOE_PATH_MTU values.
     FLOE_OPTION_PATH_MTU,
@@ -84,6 +84,16 @@ enum { FLOE_PATH_MTU_FRAGMENT = 0, FLOE_PATH_MTU_DEFAULT = 1, FLOE_PATH_MTU_OBEY
 int floe_set_option(int descriptor, int family, floe_option option, int value);
 /// Returns the value, or a negative errno.
 int floe_get_option(int descriptor, int family, floe_option option);
+
+/// The first two bytes of a UDP payload from which on it is data: ChannelData, and records of DTLS with data in them. Below
+/// are STUN messages and handshakes.
+enum { FLOE_STEER_DATA = 0x1700 };
+
+/// Has the kernel choose among the UDP sockets that share the port of this one, which is bound: by the client's address
+/// one of so many threads, by the first bytes one of the thread's two sockets. Sockets count in the order in which they
+/// were bound, each thread's for data before its own for requests; what is not there yet is chosen by the kernel. Needs no
+/// capability.
+int floe_steer(int descriptor, int family, uint32_t threads, uint64_t seed);
 
 /// How many datagrams the kernel has dropped for this socket, nearly always for lack of room in its receive buffer; or a
 /// negative errno.

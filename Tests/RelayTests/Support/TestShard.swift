@@ -21,7 +21,7 @@ struct TestShard: ~Copyable {
     init(_ change: (inout RelayConfiguration) -> Void = { _ in }) throws {
         let configuration = try Self.configuration(change)
         let shared = TURNServerShared(configuration.server)
-        let mailboxes = try (0..<2).map { _ in try Mailbox<RelayShard.Command>(limit: 8) }
+        let mailboxes = try (0..<2).map { _ in try ShardMailbox(limit: 8) }
         shard = try Self.open(configuration, shared, mailboxes)
         self.shared = shared
     }
@@ -35,7 +35,7 @@ struct TestShard: ~Copyable {
     private static func open(
         _ configuration: RelayConfiguration,
         _ shared: TURNServerShared,
-        _ mailboxes: [Mailbox<RelayShard.Command>]
+        _ mailboxes: [ShardMailbox]
     ) throws -> RelayShard {
         let now = WallClock.unixSeconds()
         let engine = try TURNServerEngine(configuration.server, shared: shared, unixSeconds: now)

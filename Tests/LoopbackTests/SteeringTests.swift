@@ -1,0 +1,69 @@
+import Bytes
+import NetTypes
+import Testing
+
+@testable import Transport
+
+/// Requests and data of one port on sockets of their own.
+@Suite struct SteeringTests {
+    /// The first bytes of what counts as a request: STUN's, also in an indication, and a DTLS handshake's.
+    private static let requests: [[UInt8]] = [
+        [0, 1, 0, 0], [0, 3, 0, 8], [0, 0x16, 0, 0], [20, 254], [22, 254, 253],
+    ]
+    /// ChannelData, DTLS records with data, noise; and what is too short to be anything.
+    private static let data: [[UInt8]] = [[0x40, 0, 0, 1, 1], [0x4F, 0xFF], [23, 254, 253], [0xFF, 0xFF, 0xFF]]
+
+    @Test(arguments: [Loopback.v4, Loopback.v6])
+    func `each client has one thread, with a socket for requests and one for data`(address: SocketAddress) throws {
+        let threads = 3
+        var options = UDPSocket.Options()
+        options.reusesPort = true
+        let first = try UDPSocket(boundTo: address, options: options)
+        #expect(first.steer(threads: threads, seed: 7))
+        let second = try UDPSocket(boundTo: first.localAddress, options: options)
+        let third = try UDPSocket(boundTo: first.localAddress, options: options)
+        let fourth = try UDPSocket(boundTo: first.localAddress, options: options)
+        #expect(third.steer(threads: threads, seed: 7), "every thread may say so")
+        let fifth = try UDPSocket(boundTo: first.localAddress, options: options)
+        let sixth = try UDPSocket(boundTo: first.localAddress, options: options)
+        let sockets = [first.handle, second.handle, third.handle, fourth.handle, fifth.handle, sixth.handle]
+        let clients = 40
+        for _ in 0..<clients {
+            let client = try UDPSocket(boundTo: address)
+            var sends = DatagramSendBatch()
+            for bytes in Self.requests + Self.data + [[1]] {
+                let isQueued = sends.enqueue(
+                    copying: bytes.span,
+                    on: DatagramRoute(client.handle, to: first.localAddress)
+                )
+                #expect(isQueued)
+            }
+            sends.flush()
+        }
+        var threadsOfClients: [SocketAddress: Set<Int>] = [:]
+        var isEverywhere: Set<Int> = []
+        var short = 0
+        for (index, socket) in sockets.enumerated() {
+            var batch = DatagramReceiveBatch(capacity: 1024)
+            while batch.receive(from: socket).count > 0 {}
+            for position in 0..<batch.count {
+                let bytes = batch.payload(of: position).toArray()
+                guard bytes != [1] else {
+                    short += 1
+                    continue
+                }
+                #expect((index % 2 == 1) == Self.requests.contains(bytes))
+                threadsOfClients[batch.source(of: position), default: []].insert(index / 2)
+                isEverywhere.insert(index)
+            }
+        }
+        #expect(threadsOfClients.count == clients && threadsOfClients.values.allSatisfy { $0.count == 1 })
+        #expect(isEverywhere.count == 6, "forty clients are spread over all threads")
+        #expect(short == clients)
+    }
+
+    @Test func `a socket that shares its port with nobody cannot be steered`() throws {
+        let socket = try UDPSocket(boundTo: Loopback.v4)
+        #expect(!socket.steer(threads: 1, seed: 1))
+    }
+}
