@@ -119,7 +119,11 @@ int floe_bpf_load(
     arguments.program.log_level = log_length ? 1 : 0;
     arguments.program.log_length = log_length;
     arguments.program.log = (uintptr_t)(log_length ? log : NULL);
-    return bpf(PROGRAM_LOAD, &arguments, sizeof arguments.program);
+    // A signal to this process ends the verifier's work, which then wants to be asked again.
+    int result = -EAGAIN;
+    for (int attempt = 0; attempt < 8 && result == -EAGAIN; attempt++)
+        result = bpf(PROGRAM_LOAD, &arguments, sizeof arguments.program);
+    return result;
 }
 
 int floe_bpf_attach(int program, uint32_t interface) {

@@ -8,7 +8,7 @@ public struct RelaySnapshot: Sendable {
     public internal(set) var engines: [TURNServerStatistics] = []
     /// Whether no allocation is made any more, because the server is to end when those that exist have ended.
     public internal(set) var isDraining = false
-    /// How many shards learn of datagrams by epoll and by io_uring.
+    /// How many shards learn of datagrams by epoll, io_uring and sk_lookup.
     public internal(set) var backEnds: [String: UInt64] = [:]
     /// Streams that are open now, by transport.
     public internal(set) var streams: [TransportProtocol: UInt64] = [:]
@@ -17,7 +17,7 @@ public struct RelaySnapshot: Sendable {
     /// Streams that were accepted and have said something, by transport.
     public internal(set) var acceptedStreams: [TransportProtocol: UInt64] = [:]
     /// Datagrams that the kernel has dropped, nearly always because a receive buffer was full: at listeners as they are
-    /// dropped, at relay sockets when they are closed.
+    /// dropped, at relay sockets when they are closed, or at once if one socket receives for all.
     public internal(set) var kernelDrops: (atListeners: UInt64, atRelays: UInt64) = (0, 0)
     /// Flows that the kernel relays, and the datagrams that it has relayed; `nil` without a fast path.
     public internal(set) var fastPath: (flows: UInt64, packets: UInt64)?

@@ -132,6 +132,10 @@ import Transport
         let relay = try TestRelay()
         let client = try relay.client()
         let relayed = try client.allocate()
+        let peer = try DatagramEnd()
+        try client.permit(peer.localAddress)
+        try client.send([1], to: peer.localAddress)
+        #expect(try peer.receive().bytes == [1])
         #expect(throws: SocketError.self) { try UDPSocket.checkAvailable(relayed) }
         let response = try client.request(.refresh, [.lifetime(0)])
         #expect(response.code == 0 && response.lifetime == 0)
