@@ -263,8 +263,8 @@ let testing: [Target] = [
     tests(
         "RelayTests",
         [
-            "Relay", "TURNServer", "TURN", "STUN", "Transport", "EventLoop", "Crypto", "Diagnostics", "NetTypes",
-            "Bytes", "SocketLookup", "TestSupport", "ServiceTestSupport",
+            "Relay", "TURNServer", "TURN", "STUN", "FastPath", "Transport", "EventLoop", "Crypto", "Diagnostics",
+            "NetTypes", "Bytes", "SocketLookup", "TestSupport", "ServiceTestSupport",
         ]
     ),
     tests(

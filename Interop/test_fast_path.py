@@ -17,6 +17,7 @@ from support.results import eventually
 
 COUNT, SEEDS = 1600, (20240901, 7)
 MOBILITY_TICKET, ACCESS_TOKEN = 0x8030, 0x001B
+CREATE_PERMISSION = 0x008
 ON = ("--fast-path", "eth0")
 RELAYED, BY_KERNEL, FLOWS = "floe_turn_relayed_packets_total", "floe_turn_fast_path_packets_total", "floe_turn_fast_path_flows"
 RELAYED_BYTES = "floe_turn_relayed_bytes_total"
@@ -156,6 +157,27 @@ def moves(here, peer):
         moved.close()
 
 
+def many(here, peer):
+    """256 channels with one peer: all are relayed by the kernel, also after their permission was prolonged again and again."""
+    with scene(here, peer, *ON) as fast:
+        for index in range(255):
+            fast.bind(0x4001 + index, 41000 + index)
+        assert fast.counted(FLOWS, 512) == 512
+        before = fast.count(BY_KERNEL)
+        for _ in range(200):
+            transaction = os.urandom(12)
+            address = stun.xor_address(*fast.sink.getsockname()[:2], transaction)
+            answer = fast.allocation.request(CREATE_PERMISSION, (stun.PEER_ADDRESS, address), transaction=transaction)
+            assert answer.outcome == stun.SUCCESS, answer.error
+            fast.send_frame(b"data")
+            assert fast.sink.recv(100) == b"data"
+            fast.send_peer_frame(b"more")
+            assert fast.socket.recv(100) == fast.framed(b"more")
+        assert fast.counted(BY_KERNEL, before + 400) == before + 400
+        assert fast.count(FLOWS) == 512
+        assert fast.count("floe_turn_fast_path_refusals_total") == 0
+
+
 def reloads(here, peer):
     """A reload that denies the peer ends the kernel's relaying; one that does not, leaves it."""
     files = reload.Files(here)
@@ -248,7 +270,7 @@ def test(options):
             outcome.run(f"the same traffic with and without the fast path, {family} (turn 147)", compare, here, peer, is_ipv6, seed)
             outcome.run(f"the end of an allocation, {family}", ends, here, peer, is_ipv6)
         for name, one in (("a deadline that passes while user space sleeps", expires), ("a move (turn 191, 192)", moves),
-                          ("a reload (turn 206)", reloads), ("the end of the server", killed), ("what cannot be had", refused)):
+                          ("many channels", many), ("a reload (turn 206)", reloads), ("the end of the server", killed), ("what cannot be had", refused)):
             outcome.run(name, one, here, peer)
         for option in ("--allocation-kbps", "--user-kbps", "--total-kbps"):
             outcome.run(f"a limit on bandwidth: {option}", limited, here, peer, option)

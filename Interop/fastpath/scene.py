@@ -73,11 +73,11 @@ class Scene:
         made.settimeout(3)
         return made
 
-    def bind(self):
+    def bind(self, channel=CHANNEL, port=PEER_PORT):
         transaction = os.urandom(12)
         bound = self.allocation.request(
-            CHANNEL_BIND, (CHANNEL_NUMBER, struct.pack("!HH", self.CHANNEL, 0)),
-            (stun.PEER_ADDRESS, stun.xor_address(*self.sink.getsockname()[:2], transaction)), transaction=transaction)
+            CHANNEL_BIND, (CHANNEL_NUMBER, struct.pack("!HH", channel, 0)),
+            (stun.PEER_ADDRESS, stun.xor_address(self.sink.getsockname()[0], port, transaction)), transaction=transaction)
         assert bound.outcome == stun.SUCCESS, bound.error
 
     # One datagram, which must come through.

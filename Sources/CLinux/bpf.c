@@ -43,8 +43,9 @@ typedef union bpf_arguments {
     uint8_t all[256];
 } bpf_arguments;
 
-enum { MAP_CREATE = 0, MAP_GET = 1, MAP_SET = 2, PROGRAM_LOAD = 5, PROGRAM_RUN = 10, MAP_TAKE = 21, LINK_CREATE = 28 };
-enum { MAP_TYPE_HASH = 1, MAP_TYPE_ARRAY = 2, MAP_TYPE_SOCKETS = 15, NO_PREALLOCATION = 1, MAPPABLE = 1024 };
+enum { MAP_CREATE = 0, MAP_SET = 2, MAP_REMOVE = 3, PROGRAM_LOAD = 5, PROGRAM_RUN = 10, LINK_CREATE = 28 };
+enum { MAP_TYPE_HASH = 1, MAP_TYPE_ARRAY = 2, MAP_TYPE_SOCKETS = 15 };
+enum { NO_PREALLOCATION = 1, CAN_BE_MAPPED = 1 << 10, ONLY_NEW = 1 };
 enum { SOCKET_LOOKUP = 36, TCX_INGRESS = 46, ATTACH_TO_SOCKET = 50 };
 
 static int bpf(int command, bpf_arguments *arguments, size_t length) {
@@ -62,28 +63,20 @@ static int create_map(uint32_t type, uint32_t key_length, uint32_t value_length,
     return bpf(MAP_CREATE, &arguments, sizeof arguments.map);
 }
 
-int floe_bpf_create_map(uint32_t key_length, uint32_t value_length, uint32_t capacity) {
-    return create_map(MAP_TYPE_HASH, key_length, value_length, capacity, NO_PREALLOCATION);
+int floe_bpf_create_map(uint32_t key_length, uint32_t capacity) {
+    return create_map(MAP_TYPE_HASH, key_length, sizeof(uint64_t), capacity, NO_PREALLOCATION);
 }
 
-int floe_bpf_create_array(uint32_t capacity) {
-    return create_map(MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(uint64_t), capacity, 0);
+int floe_bpf_create_array(uint32_t value_length, uint32_t capacity) {
+    return create_map(MAP_TYPE_ARRAY, sizeof(uint32_t), value_length, capacity, CAN_BE_MAPPED);
 }
 
-int floe_bpf_create_mapped_array(uint32_t capacity, uint64_t **elements) {
-    int map = create_map(MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(uint64_t), capacity, MAPPABLE);
-    if (map < 0) return map;
-    void *memory = mmap(NULL, capacity * sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
-    if (memory == MAP_FAILED) {
-        int error = errno;
-        close(map);
-        return -error;
-    }
-    *elements = memory;
-    return map;
+int floe_bpf_map(int array, size_t length, void **memory) {
+    *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, array, 0);
+    return *memory == MAP_FAILED ? -errno : 0;
 }
 
-void floe_bpf_unmap(uint64_t *elements, uint32_t capacity) { munmap(elements, capacity * sizeof(uint64_t)); }
+void floe_bpf_unmap(void *memory, size_t length) { munmap(memory, length); }
 
 int floe_bpf_claim(uint64_t *element, uint64_t value) {
     uint64_t nothing = 0;
@@ -96,17 +89,46 @@ int floe_bpf_create_socket_map(uint32_t capacity) {
     return create_map(MAP_TYPE_SOCKETS, sizeof(uint32_t), sizeof(uint32_t), capacity, 0);
 }
 
-static int on_element(int command, int map, const void *key, const void *value) {
+static int on_element(int command, int map, const void *key, const void *value, uint64_t flags) {
     bpf_arguments arguments = {0};
     arguments.element.map = (uint32_t)map;
     arguments.element.key = (uintptr_t)key;
     arguments.element.value = (uintptr_t)value;
+    arguments.element.flags = flags;
     return bpf(command, &arguments, sizeof arguments.element);
 }
 
-int floe_bpf_set(int map, const void *key, const void *value) { return on_element(MAP_SET, map, key, value); }
-int floe_bpf_get(int map, const void *key, void *value) { return on_element(MAP_GET, map, key, value); }
-int floe_bpf_take(int map, const void *key, void *value) { return on_element(MAP_TAKE, map, key, value); }
+int floe_bpf_add(int map, const void *key, uint64_t value) { return on_element(MAP_SET, map, key, &value, ONLY_NEW); }
+int floe_bpf_set(int map, const void *key, const void *value) { return on_element(MAP_SET, map, key, value, 0); }
+int floe_bpf_remove(int map, const void *key) { return on_element(MAP_REMOVE, map, key, NULL, 0); }
+
+// The program reads the number last. Who has seen anything of what is written here sees that the number is not what it was.
+void floe_relay_open(floe_relay_flow *place, const floe_relay_flow *values) {
+    __atomic_store_n(&place->number, 0, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    uint64_t *to = (uint64_t *)place;
+    const uint64_t *from = (const uint64_t *)values;
+    const size_t first = offsetof(floe_relay_flow, expires) / 8, end = offsetof(floe_relay_flow, packets) / 8;
+    for (size_t word = first; word < end; word++) __atomic_store_n(&to[word], from[word], __ATOMIC_RELAXED);
+    __atomic_store_n(&place->number, values->number, __ATOMIC_RELEASE);
+}
+
+void floe_relay_close(floe_relay_flow *place) { __atomic_store_n(&place->number, 0, __ATOMIC_RELEASE); }
+
+void floe_relay_set_end(floe_relay_flow *place, uint64_t expires) {
+    __atomic_store_n(&place->expires, expires, __ATOMIC_RELEASE);
+}
+
+void floe_relay_counts(const floe_relay_flow *place, uint64_t *packets, uint64_t *bytes) {
+    *packets = __atomic_load_n(&place->packets, __ATOMIC_RELAXED);
+    *bytes = __atomic_load_n(&place->bytes, __ATOMIC_RELAXED);
+}
+
+void floe_relay_grant(floe_relay_allowance *place, uint64_t granted) {
+    __atomic_store_n(&place->granted, granted, __ATOMIC_RELEASE);
+}
+
+uint64_t floe_relay_spent(const floe_relay_allowance *place) { return __atomic_load_n(&place->spent, __ATOMIC_RELAXED); }
 
 int floe_bpf_load(
     floe_bpf_kind kind, const uint64_t *instructions, uint32_t count, char *log, uint32_t log_length) {
@@ -151,7 +173,8 @@ int floe_bpf_attach_filter(int program, int descriptor) {
 }
 
 int floe_bpf_run(
-    int program, uint32_t interface, const uint8_t *packet, uint32_t length, uint8_t *out, uint32_t *out_length) {
+    int program, uint32_t interface, const uint8_t *packet, uint32_t length, uint8_t *out, uint32_t *out_length,
+    uint32_t *verdict) {
     // The kernel's struct __sk_buff: the interface is its eleventh field.
     uint32_t context[48] = {0};
     context[10] = interface;
@@ -166,5 +189,6 @@ int floe_bpf_run(
     int result = bpf(PROGRAM_RUN, &arguments, sizeof arguments.run);
     if (result < 0) return result;
     *out_length = arguments.run.out_length;
-    return (int)arguments.run.verdict;
+    *verdict = arguments.run.verdict;
+    return 0;
 }

@@ -1,22 +1,25 @@
 import CLinux
 public import EventLoop
+public import NetTypes
 import Synchronization
 
 /// The kernel's relaying of bound channels: a program at the ingress of interfaces, and its table of flows.
 ///
 /// Attached while the object lives; the kernel removes it with the process, however that ends. Any thread may change the
-/// table, each its own flows.
+/// table, each its own flows. Only `open`, `close` and `route` are system calls: all else is memory that the kernel shares.
 public final class FastPath: Sendable {
-    private let table: Descriptor
-    private let granted: Descriptor
-    private let spent: Descriptor
+    /// Leads from what packets look like to the place of their flow.
+    private let places: Descriptor
+    private let flows: SharedArray<floe_relay_flow>
+    private let allowances: SharedArray<floe_relay_allowance>
     private let program: Descriptor
     private let links: Links
-    /// The most flows that there may be, two for each channel; those beyond are relayed by user space.
-    public static let capacity = 1 << 18
+    /// The most flows that there may be, two for each channel; those beyond are relayed by user space. 128 bytes each.
+    public static let capacity: UInt32 = 1 << 17
     /// The most allowances that there may be, with the one that stands for none.
     private static let allowanceCapacity: UInt32 = 1 << 16
-    /// The next allowance that nobody has had.
+    /// The next place and the next allowance that nobody has had.
+    private let nextSlot = Atomic<UInt32>(0)
     private let nextAllowance = Atomic<UInt32>(1)
 
     /// Descriptors cannot stand in an array: each holds the next.
@@ -35,25 +38,20 @@ public final class FastPath: Sendable {
     /// - Throws: `SystemError` if the kernel refuses: it takes Linux 6.6, CAP_BPF and CAP_NET_ADMIN.
     public init(interfaces: [UInt32]) throws(SystemError) {
         guard 1.littleEndian == 1 else { throw SystemError("load the fast path on this processor", number: 95) }
-        table = try Descriptor(
-            floe_bpf_create_map(
-                UInt32(MemoryLayout<floe_relay_key>.size),
-                UInt32(MemoryLayout<floe_relay_path>.size),
-                UInt32(Self.capacity)
-            ),
+        places = try Descriptor(
+            floe_bpf_create_map(UInt32(MemoryLayout<floe_relay_key>.size), Self.capacity),
             "make a table for the fast path"
         )
-        let size = Self.allowanceCapacity
-        granted = try Descriptor(floe_bpf_create_array(size), "make a table of allowances for the fast path")
-        spent = try Descriptor(floe_bpf_create_array(size), "make a table of allowances for the fast path")
+        flows = try SharedArray(of: Self.capacity, "make a table of flows for the fast path")
+        allowances = try SharedArray(of: Self.allowanceCapacity, "make a table of allowances for the fast path")
         var instructions = RelayProgram.instructions
         func refer(to map: Int32, in places: [Int]) {
             // The upper half is the constant that is loaded.
             for place in places { instructions[place] |= UInt64(UInt32(bitPattern: map)) << 32 }
         }
-        refer(to: table.number, in: RelayProgram.pathReferences)
-        refer(to: granted.number, in: RelayProgram.grantedReferences)
-        refer(to: spent.number, in: RelayProgram.spentReferences)
+        refer(to: places.number, in: RelayProgram.placeReferences)
+        refer(to: flows.map.number, in: RelayProgram.flowReferences)
+        refer(to: allowances.map.number, in: RelayProgram.allowanceReferences)
         // The kernel reads as many instructions as the array has, during the call.
         let loaded = unsafe instructions.withUnsafeBufferPointer { code in
             unsafe floe_bpf_load(FLOE_BPF_PACKETS, code.baseAddress, UInt32(code.count), nil, 0)
@@ -74,83 +72,112 @@ public final class FastPath: Sendable {
     /// that a sender has chosen would stand where the program looks for addresses.
     public static func suits(_ interface: UInt32) -> Bool { floe_interface_is_ethernet(interface) == 1 }
 
-    /// Relays a flow from now on; `false` if it cannot be, and user space must.
+    // MARK: Flows
+
+    /// A place for a flow, or `nil` if there are no more.
     ///
-    /// A flow that is there already is replaced, with its counts.
-    @discardableResult
-    public func open(_ flow: RelayedFlow, on allowance: Allowance? = nil) -> Bool {
-        guard let interfaces = flow.interfaces else { return false }
-        let mtu = floe_interface_mtu(interfaces.to)
-        guard mtu > 0 else { return false }
-        return open(flow, on: allowance, from: interfaces.from, to: interfaces.to, mtu: UInt16(clamping: mtu))
-    }
+    /// It is never given back: who has closed the flow that was there may open another one. A run of the program that began
+    /// before may yet count a packet for it; none is relayed for the new flow.
+    public func makeSlot() -> FlowSlot? { Self.take(nextSlot, below: Self.capacity).map { FlowSlot(index: $0) } }
 
-    /// The same for a flow that comes in and leaves by these interfaces, whatever the routes say.
-    package func open(
+    /// Where packets of a local address to a remote one leave now; `nil` if they do not leave for other hosts.
+    public func route(from local: IPAddress, to remote: IPAddress) -> FlowRoute? { FlowRoute(from: local, to: remote) }
+
+    /// Relays a flow from now on, in a place where none is open.
+    ///
+    /// `incoming` is where answers to its source would leave, and by nothing else it may come in (RFC 3704 §2.2).
+    ///
+    /// - Throws: `SystemError`; EEXIST if such packets are another flow's.
+    public func open(
         _ flow: RelayedFlow,
-        on allowance: Allowance? = nil,
-        from: UInt32,
-        to: UInt32,
-        mtu: UInt16
-    ) -> Bool {
-        var (key, path) = (flow.key, flow.path(from: from, to: to, mtu: mtu))
-        path.allowance = allowance?.index ?? 0
-        // The kernel copies both during the call.
-        return unsafe floe_bpf_set(table.number, &key, &path) == 0
+        in slot: inout FlowSlot,
+        from incoming: FlowRoute,
+        over outgoing: FlowRoute,
+        until expires: Instant,
+        on allowance: Allowance?
+    ) throws(SystemError) {
+        slot.number &+= 1
+        if slot.number == 0 { slot.number = 1 }
+        var values = flow.values(from: incoming, over: outgoing)
+        values.number = UInt64(slot.number)
+        values.expires = expires.nanoseconds
+        values.allowance = allowance?.index ?? 0
+        // Read during the call.
+        unsafe floe_relay_open(flows[slot.index], &values)
+        do throws(SystemError) { try lead(flow, to: slot) } catch {
+            unsafe floe_relay_close(flows[slot.index])
+            throw error
+        }
     }
 
-    /// Ends a flow; returns what was relayed since it was opened, or `nil` if there is none.
-    public func close(_ flow: RelayedFlow) -> FlowTraffic? {
-        var (key, path) = (flow.key, floe_relay_path())
-        // The kernel copies both during the call.
-        guard unsafe floe_bpf_take(table.number, &key, &path) == 0 else { return nil }
-        return FlowTraffic(packets: path.packets, bytes: path.bytes)
+    /// Leads packets of a flow to a place, whatever is there.
+    package func lead(_ flow: RelayedFlow, to slot: FlowSlot) throws(SystemError) {
+        var key = flow.key
+        // The kernel copies it during the call.
+        let result = unsafe floe_bpf_add(places.number, &key, UInt64(slot.number) << 32 | UInt64(slot.index))
+        guard result == 0 else { throw SystemError("open a flow of the fast path", number: -result) }
     }
 
-    /// What was relayed since the flow was opened, or `nil` if there is none.
-    public func traffic(of flow: RelayedFlow) -> FlowTraffic? {
-        var (key, path) = (flow.key, floe_relay_path())
-        // The kernel copies both during the call.
-        guard unsafe floe_bpf_get(table.number, &key, &path) == 0 else { return nil }
-        return FlowTraffic(packets: path.packets, bytes: path.bytes)
+    /// Ends a flow; `traffic(in:)` tells what was relayed.
+    ///
+    /// - Throws: `SystemError`; no packet is begun with it from now on all the same.
+    public func close(_ flow: RelayedFlow, in slot: FlowSlot) throws(SystemError) {
+        unsafe floe_relay_close(flows[slot.index])
+        var key = flow.key
+        // The kernel reads it during the call.
+        let result = unsafe floe_bpf_remove(places.number, &key)
+        guard result == 0 else { throw SystemError("close a flow of the fast path", number: -result) }
     }
+
+    /// Lets an open flow end then, and not when it would have.
+    public func setEnd(of slot: FlowSlot, _ expires: Instant) {
+        unsafe floe_relay_set_end(flows[slot.index], expires.nanoseconds)
+    }
+
+    /// What was ever relayed by the flows of a place.
+    public func traffic(in slot: FlowSlot) -> FlowTraffic {
+        var traffic = FlowTraffic(packets: 0, bytes: 0)
+        // Both are written during the call.
+        unsafe floe_relay_counts(flows[slot.index], &traffic.packets, &traffic.bytes)
+        return traffic
+    }
+
+    // MARK: Allowances
 
     /// Makes a number of bytes that flows may relay together before the rest goes up: none at first.
     ///
     /// It is never given back: who has no use for it any more keeps it for another one. `nil` if there are no more.
     public func makeAllowance() -> Allowance? {
-        let index = nextAllowance.wrappingAdd(1, ordering: .relaxed).oldValue
-        guard index < Self.allowanceCapacity else {
-            _ = nextAllowance.wrappingSubtract(1, ordering: .relaxed)
-            return nil
-        }
-        return Allowance(index: index)
+        Self.take(nextAllowance, below: Self.allowanceCapacity).map { Allowance(index: $0) }
     }
 
-    /// Writes down what an allowance has been granted by now; `false` if the kernel does not take it.
-    public func grant(_ allowance: Allowance) -> Bool {
-        var (index, granted) = (allowance.index, allowance.granted)
-        // The kernel copies both during the call.
-        return unsafe floe_bpf_set(self.granted.number, &index, &granted) == 0
+    /// Writes down what an allowance has been granted by now.
+    public func grant(_ allowance: Allowance) {
+        unsafe floe_relay_grant(allowances[allowance.index], allowance.granted)
     }
 
     /// All bytes that were ever spent of an allowance.
-    public func spent(of allowance: Allowance) -> UInt64 {
-        var (index, spent): (UInt32, UInt64) = (allowance.index, 0)
-        // The kernel copies both during the call. It cannot fail for an element of an array.
-        return unsafe floe_bpf_get(self.spent.number, &index, &spent) == 0 ? spent : .max
+    public func spent(of allowance: Allowance) -> UInt64 { unsafe floe_relay_spent(allowances[allowance.index]) }
+
+    private static func take(_ next: borrowing Atomic<UInt32>, below limit: UInt32) -> UInt32? {
+        let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+        guard index >= limit else { return index }
+        _ = next.wrappingSubtract(1, ordering: .relaxed)
+        return nil
     }
+
+    // MARK: Tests
 
     /// What the program makes of one Ethernet frame: `nil` if it leaves it to user space.
     ///
     /// For tests (BPF_PROG_TEST_RUN). `interface` is where it comes in.
     ///
-    /// - Throws: `SystemError` if the kernel does not run it.
+    /// - Throws: `SystemError` if the kernel does not run it, or the program does anything else with it.
     public func process(_ frame: [UInt8], from interface: UInt32) throws(SystemError) -> [UInt8]? {
-        var length = UInt32(frame.count + 64)
+        var (length, verdict) = (UInt32(frame.count + 64), UInt32(0))
         var output = [UInt8](repeating: 0, count: Int(length))
         // The kernel reads `frame.count` bytes and writes at most `length`, during the call.
-        let verdict = unsafe frame.withUnsafeBufferPointer { frame in
+        let result = unsafe frame.withUnsafeBufferPointer { frame in
             unsafe output.withUnsafeMutableBufferPointer { output in
                 unsafe floe_bpf_run(
                     program.number,
@@ -158,15 +185,18 @@ public final class FastPath: Sendable {
                     frame.baseAddress,
                     UInt32(frame.count),
                     output.baseAddress,
-                    &length
+                    &length,
+                    &verdict
                 )
             }
         }
-        // Verdicts: TC_ACT_REDIRECT, TCX_NEXT as it looks unsigned; the number of an error is negative and small.
+        guard result == 0 else { throw SystemError("run the fast path", number: -result) }
         switch verdict {
+        // TC_ACT_REDIRECT
         case 7: return Array(output[..<Int(length)])
-        case -1: return nil
-        default: throw SystemError("run the fast path", number: abs(verdict))
+        // TCX_NEXT, -1
+        case .max: return nil
+        default: throw SystemError("make sense of the fast path's verdict \(verdict)", number: 71)
         }
     }
 }

@@ -15,8 +15,6 @@ public struct RelayedFlow: Hashable, Sendable {
     public let newSource: SocketAddress
     /// Where they go.
     public let newDestination: SocketAddress
-    /// When that ends.
-    public let expires: Instant
 
     /// Makes the direction from a client to a peer.
     public static func toPeer(
@@ -24,8 +22,7 @@ public struct RelayedFlow: Hashable, Sendable {
         at server: SocketAddress,
         channel: UInt16,
         relay: SocketAddress,
-        peer: SocketAddress,
-        until expires: Instant
+        peer: SocketAddress
     ) -> RelayedFlow {
         RelayedFlow(
             source: client,
@@ -33,8 +30,7 @@ public struct RelayedFlow: Hashable, Sendable {
             isToPeer: true,
             channel: channel,
             newSource: relay,
-            newDestination: peer,
-            expires: expires
+            newDestination: peer
         )
     }
 
@@ -44,8 +40,7 @@ public struct RelayedFlow: Hashable, Sendable {
         from server: SocketAddress,
         channel: UInt16,
         relay: SocketAddress,
-        peer: SocketAddress,
-        until expires: Instant
+        peer: SocketAddress
     ) -> RelayedFlow {
         RelayedFlow(
             source: peer,
@@ -53,8 +48,7 @@ public struct RelayedFlow: Hashable, Sendable {
             isToPeer: false,
             channel: channel,
             newSource: server,
-            newDestination: client,
-            expires: expires
+            newDestination: client
         )
     }
 
@@ -72,19 +66,15 @@ public struct RelayedFlow: Hashable, Sendable {
         )
     }
 
-    /// Where the flow comes in and leaves, as the routes of now say; `nil` without routes to other hosts.
-    ///
-    /// Packets that come in elsewhere than answers would leave are left to the kernel's own judgement (RFC 3704 §2.2).
-    var interfaces: (from: UInt32, to: UInt32)? {
-        guard let from = Self.interface(from: destination, to: source),
-            let to = Self.interface(from: newSource, to: newDestination)
-        else { return nil }
-        return (from, to)
-    }
-
-    func path(from: UInt32, to: UInt32, mtu: UInt16) -> floe_relay_path {
+    /// All that is written down of it, but for its number, its end and its allowance.
+    func values(from incoming: FlowRoute, over outgoing: FlowRoute) -> floe_relay_flow {
         let (source, destination) = (WireAddress(newSource), WireAddress(newDestination))
-        return floe_relay_path(
+        return floe_relay_flow(
+            number: 0,
+            expires: 0,
+            key: key,
+            from_interface: incoming.interface,
+            to_interface: outgoing.interface,
             source_high: source.high,
             source_low: source.low,
             destination_high: destination.high,
@@ -92,24 +82,49 @@ public struct RelayedFlow: Hashable, Sendable {
             source_port: source.port,
             destination_port: destination.port,
             channel: isToPeer ? 0 : channel.bigEndian,
-            longest: mtu,
-            from_interface: from,
-            to_interface: to,
+            longest: outgoing.mtu,
             allowance: 0,
             reserved: 0,
-            expires: expires.nanoseconds,
             packets: 0,
             bytes: 0
         )
     }
+}
 
-    private static func interface(from local: SocketAddress, to remote: SocketAddress) -> UInt32? {
+/// Where packets leave for a remote address.
+public struct FlowRoute: Hashable, Sendable {
+    /// The interface's index.
+    public let interface: UInt32
+    /// The longest packet that it takes, in bytes; what is above 65,535 counts as that.
+    public let mtu: UInt16
+
+    /// Makes a route, whatever the kernel's table says.
+    package init(interface: UInt32, mtu: UInt16) {
+        self.interface = interface
+        self.mtu = mtu
+    }
+
+    /// The route that the kernel's table has now.
+    init?(from local: IPAddress, to remote: IPAddress) {
         var (local, remote) = (floe_address(plain: local), floe_address(plain: remote))
         // The function reads both during the call.
         let index = unsafe floe_route_interface(&local, &remote)
         // 1 is the loopback interface.
-        return index > 1 ? UInt32(index) : nil
+        guard index > 1 else { return nil }
+        let mtu = floe_interface_mtu(UInt32(index))
+        guard mtu > 0 else { return nil }
+        self.init(interface: UInt32(index), mtu: UInt16(clamping: mtu))
     }
+}
+
+/// A place for one flow in the memory that the kernel shares.
+public struct FlowSlot: Hashable, Sendable {
+    let index: UInt32
+    /// How often a flow was opened there: packets that were led there by another opening go up.
+    var number: UInt32 = 0
+
+    /// Makes a place that nothing was opened in.
+    package init(index: UInt32) { self.index = index }
 }
 
 /// What was relayed of a flow.
@@ -132,7 +147,8 @@ public struct Allowance: Sendable {
     /// All bytes that were ever granted.
     public var granted: UInt64 = 0
 
-    init(index: UInt32) { self.index = index }
+    /// Makes an allowance that nobody else has.
+    package init(index: UInt32) { self.index = index }
 }
 
 /// An address and a port with the bytes in the order of the wire.
@@ -150,13 +166,13 @@ private struct WireAddress {
 }
 
 extension floe_address {
-    fileprivate init(plain address: SocketAddress) {
+    fileprivate init(plain ip: IPAddress) {
         self.init(
-            high: address.ip.high,
-            low: address.ip.low,
+            high: ip.high,
+            low: ip.low,
             scope: 0,
-            port: address.port,
-            family: address.ip.family.rawValue,
+            port: 0,
+            family: ip.family.rawValue,
             reserved: 0
         )
     }

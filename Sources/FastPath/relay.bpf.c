@@ -7,6 +7,7 @@
 
 #include <linux/bpf.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #define INLINE static inline __attribute__((always_inline))
 #define BIG16(value) __builtin_bswap16(value)
@@ -58,25 +59,37 @@ struct udp {
 };
 
 // Addresses, ports and channels as on the wire; an IPv4 address stands in the first four bytes. The channel is 0 in the
-// key of the way from the peer, and in the entry of the way to the peer. floe_bpf.h has the same layout.
+// key of the way from the peer, and in the flow to the peer. floe_bpf.h has the same layout.
 struct key {
     __u64 source[2], destination[2];
     __u16 source_port, destination_port, channel, family;
 };
 
-struct path {
+// One direction of a channel, in memory that user space writes at any time; only the counts are the program's.
+struct flow {
+    // Which opening of this place it is; 0 while it is closed, and while the rest is written.
+    __u64 number;
+    __u64 expires;
+    struct key key;
+    __u32 from_interface, to_interface;
     __u64 source[2], destination[2];
     __u16 source_port, destination_port, channel, longest;
-    __u32 from_interface, to_interface;
     // Which allowance the payload's bytes are taken from; 0 is none, for what has no limit.
     __u32 allowance, reserved;
-    __u64 expires;
     __u64 packets, bytes;
 };
 
 // Bytes that user space has granted to an allocation, ever, and those spent of them: what a limit on bandwidth allows has
 // been taken from it before it is granted here. Only user space writes the first, only the program the second.
-__attribute__((section("maps"), used)) char paths, granted, spent;
+struct allowance {
+    __u64 granted, spent;
+};
+
+// The hash `places` leads from a key to a place in the array `flows` and the number of its opening. The kernel hands an
+// element of a hash that was removed to the next one at once, while a program that has just found it still reads it. So
+// nothing of it is believed but where to look: the flow itself says which key it has, and its number, read again after all
+// else, that nothing was written meanwhile. Elements of an array stay where they are.
+__attribute__((section("maps"), used)) char places, flows, allowances;
 
 INLINE __u16 fold(__u64 sum) {
     sum = (sum & 0xFFFFFFFF) + (sum >> 32);
@@ -113,14 +126,40 @@ INLINE bool has_right_checksum(
 }
 
 // Takes bytes from an allowance; returns where they are counted, for one who must give them back, or nothing if it has less.
-INLINE __u64 *spend(__u32 allowance, __u64 bytes) {
-    const __u64 *most = map_lookup(&granted, &allowance);
-    __u64 *sum = map_lookup(&spent, &allowance);
-    if (!most || !sum) return 0;
+INLINE __u64 *spend(__u32 index, __u64 bytes) {
+    struct allowance *allowance = map_lookup(&allowances, &index);
+    if (!allowance) return 0;
     // Two processors may both find that the other leaves too little: then both packets go up.
-    if (__sync_fetch_and_add(sum, bytes) + bytes <= *(const volatile __u64 *)most) return sum;
-    __sync_fetch_and_add(sum, -bytes);
+    if (__sync_fetch_and_add(&allowance->spent, bytes) + bytes <= *(const volatile __u64 *)&allowance->granted)
+        return &allowance->spent;
+    __sync_fetch_and_add(&allowance->spent, -bytes);
     return 0;
+}
+
+// What is read before it is read before what is read after it: an atomic operation with a result orders all others.
+INLINE void order_reads(void) {
+    __u64 any = 0;
+    __u64 old = __sync_fetch_and_add(&any, 1);
+    asm volatile("" : : "r"(old) : "memory");
+}
+
+INLINE bool equal(const struct key *one, const struct key *other) {
+    const __u64 *a = (const __u64 *)one, *b = (const __u64 *)other;
+    return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4];
+}
+
+// Copies the flow of a key; returns where it is, or nothing if there is none.
+INLINE struct flow *find(const struct key *key, struct flow *copy) {
+    const volatile __u64 *found = map_lookup(&places, key);
+    if (!found) return 0;
+    const __u64 place = *found; // at once: what is read through it is read later
+    const __u32 index = (__u32)place;
+    struct flow *flow = map_lookup(&flows, &index);
+    if (!flow) return 0;
+    __builtin_memcpy(&copy->expires, &flow->expires, offsetof(struct flow, packets) - offsetof(struct flow, expires));
+    order_reads();
+    if (*(const volatile __u64 *)&flow->number != place >> 32) return 0;
+    return equal(&copy->key, key) ? flow : 0;
 }
 
 INLINE int relay(struct __sk_buff *skb, const bool is_ipv6) {
@@ -159,22 +198,23 @@ INLINE int relay(struct __sk_buff *skb, const bool is_ipv6) {
     key.destination_port = udp->destination;
 
     __u32 *header = (void *)(udp + 1);
-    struct path *path = 0;
+    // `flow` is for the counts alone: what it says may change.
+    struct flow *flow = 0, path;
     __u32 old_header = 0;
     if ((void *)(header + 1) <= end && (*(__u8 *)header & 0xF0) == 0x40) {
         old_header = *header;
         key.channel = (__u16)old_header;
-        path = map_lookup(&paths, &key);
+        flow = find(&key, &path);
     }
-    const bool is_framed = path;
-    if (!path) {
+    const bool is_framed = flow;
+    if (!flow) {
         key.channel = 0;
-        path = map_lookup(&paths, &key);
-        if (!path) return UP;
+        flow = find(&key, &path);
+        if (!flow) return UP;
     }
     // Padding after the data is legal, and rare: user space cuts it off.
     if (is_framed && BIG16((__u16)(old_header >> 16)) + sizeof *udp + 4 != length) return UP;
-    if (skb->ifindex != path->from_interface || monotonic_nanoseconds() >= path->expires) return UP;
+    if (skb->ifindex != path.from_interface || monotonic_nanoseconds() >= path.expires) return UP;
 
     __u64 pseudo = words(key.source[0]) + words(key.source[1]) + words(key.destination[0]) + words(key.destination[1]) +
                    udp->length + BIG16(UDP);
@@ -182,14 +222,14 @@ INLINE int relay(struct __sk_buff *skb, const bool is_ipv6) {
 
     const __s32 change = is_framed ? -4 : 4;
     const __u32 packet = skb->len - ETHERNET + change;
-    if (packet > path->longest || (is_ipv6 && packet > SAFE_IPV6)) return UP;
+    if (packet > path.longest || (is_ipv6 && packet > SAFE_IPV6)) return UP;
 
     __u16 payload = length - sizeof *udp - (is_framed ? 4 : 0);
-    __u32 new_header = is_framed ? 0 : path->channel | (__u32)BIG16(payload) << 16;
-    struct udp new_udp = {path->source_port, path->destination_port, BIG16((__u16)(length + change)), 0};
+    __u32 new_header = is_framed ? 0 : path.channel | (__u32)BIG16(payload) << 16;
+    struct udp new_udp = {path.source_port, path.destination_port, BIG16((__u16)(length + change)), 0};
     __u64 sum = (__u16)~udp->checksum;
     sum += less(key.source[0]) + less(key.source[1]) + less(key.destination[0]) + less(key.destination[1]);
-    sum += words(path->source[0]) + words(path->source[1]) + words(path->destination[0]) + words(path->destination[1]);
+    sum += words(path.source[0]) + words(path.source[1]) + words(path.destination[0]) + words(path.destination[1]);
     sum += less(udp->source) + less(udp->destination) + less(udp->length) + less(udp->length) + less(is_framed ? old_header : 0);
     sum += (__u64)new_udp.source + new_udp.destination + new_udp.length + new_udp.length + new_header;
     new_udp.checksum = ~fold(sum);
@@ -198,8 +238,8 @@ INLINE int relay(struct __sk_buff *skb, const bool is_ipv6) {
     if (traffic_class >= NETWORK_CONTROL) traffic_class &= 3;
 
     __u64 *sum_spent = 0;
-    if (path->allowance) {
-        sum_spent = spend(path->allowance, payload);
+    if (path.allowance) {
+        sum_spent = spend(path.allowance, payload);
         if (!sum_spent) return UP;
     }
     if (adjust_room(skb, change, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
@@ -214,8 +254,8 @@ INLINE int relay(struct __sk_buff *skb, const bool is_ipv6) {
         ip->length = new_udp.length;
         ip->protocol = UDP;
         ip->hops = hops - 1;
-        ip->source[0] = path->source[0], ip->source[1] = path->source[1];
-        ip->destination[0] = path->destination[0], ip->destination[1] = path->destination[1];
+        ip->source[0] = path.source[0], ip->source[1] = path.source[1];
+        ip->destination[0] = path.destination[0], ip->destination[1] = path.destination[1];
     } else {
         struct ipv4 *ip = data + ETHERNET;
         struct ipv4 new_ip = {
@@ -225,8 +265,8 @@ INLINE int relay(struct __sk_buff *skb, const bool is_ipv6) {
             .id = (__u16)random_bits(),
             .hops = hops - 1,
             .protocol = UDP,
-            .source = (__u32)path->source[0],
-            .destination = (__u32)path->destination[0],
+            .source = (__u32)path.source[0],
+            .destination = (__u32)path.destination[0],
         };
         const __u32 *word = (const __u32 *)&new_ip;
         new_ip.checksum = ~fold((__u64)word[0] + word[1] + word[2] + word[3] + word[4]);
@@ -239,9 +279,9 @@ INLINE int relay(struct __sk_buff *skb, const bool is_ipv6) {
         if ((void *)(header + 1) > end) return LOST;
         *header = new_header;
     }
-    __sync_fetch_and_add(&path->packets, 1);
-    __sync_fetch_and_add(&path->bytes, payload);
-    return (int)redirect_to_neighbour(path->to_interface, 0, 0, 0);
+    __sync_fetch_and_add(&flow->packets, 1);
+    __sync_fetch_and_add(&flow->bytes, payload);
+    return (int)redirect_to_neighbour(path.to_interface, 0, 0, 0);
 }
 
 __attribute__((section("tc"), used)) int floe_relay(struct __sk_buff *skb) {

@@ -63,7 +63,8 @@ extension RelayShard {
         case .joinPeer(let id, let client): joinPeer(id, client, at: now)
         case .closePeer(let id):
             if let handle = peersByID[id] { closePeer(handle, at: now) }
-        case .channelPathsChanged(let handle): updateFastFlows(of: handle, at: now)
+        case .channelPathsChanged(let handle): fastFlows.suspend(handle)
+        case .channelPathsExtended(let handle): fastFlows.extend(handle)
         case .clientJoined(let client): countAllocation(of: client, 1)
         case .clientLeft(let client): countAllocation(of: client, -1)
         case .allocationMoved(let summary, let old):

@@ -4,14 +4,16 @@ import TURNServer
 
 /// What the kernel relays of a shard's allocations.
 extension RelayShard {
-    /// Lets the kernel relay what the engine would relay now, and nothing else of that allocation.
-    mutating func updateFastFlows(of handle: SlotHandle, at now: Instant) {
-        let channels = engine.channelPaths(of: handle, at: now)
-        let isLimited = engine.limitsBandwidth(of: handle)
-        let change = fastFlows.replace(handle, with: channels, isLimited: isLimited, at: now)
-        engine.countRelayed(change.traffic, of: handle)
-        engine.giveBack(change.unspent, of: handle)
-        if change.hasNewAllowance { fundFastFlows(of: handle, at: now) }
+    /// Lets the kernel relay what the engine would relay now, and nothing else, of the allocations whose turn it is.
+    mutating func updateFastFlows(at now: Instant) {
+        while let handle = fastFlows.next(at: now) {
+            let channels = engine.channelPaths(of: handle, at: now)
+            let isLimited = engine.limitsBandwidth(of: handle)
+            let change = fastFlows.update(handle, to: channels, isLimited: isLimited, at: now)
+            engine.countRelayed(change.traffic, of: handle)
+            engine.giveBack(change.unspent, of: handle)
+            if change.hasNewAllowance { fundFastFlows(of: handle, at: now) }
+        }
     }
 
     /// Counts what the kernel has relayed, and lets it spend anew what limits on bandwidth have earned.
@@ -21,6 +23,7 @@ extension RelayShard {
             if traffic != RelayedTraffic() { engine.countRelayed(traffic, of: handle) }
             fundFastFlows(of: handle, at: now)
         }
+        fastFlows.freeRestedSlots()
     }
 
     private mutating func fundFastFlows(of handle: SlotHandle, at now: Instant) {

@@ -2,6 +2,7 @@ import Bytes
 import Crypto
 import Diagnostics
 import EventLoop
+import FastPath
 import NetTypes
 import SocketLookup
 import Synchronization
@@ -79,7 +80,7 @@ struct RelayShard: ~Copyable {
     /// What is added to the ring again before the next wait.
     var rearm = RingRearm()
     /// What the kernel relays for this shard.
-    var fastFlows: FastFlows
+    var fastFlows: FastFlows<FastPath>
     /// What a stream has brought, while it is worked on; and a response on its way out.
     var input: [UInt8] = []
     var response: [UInt8] = []
@@ -262,6 +263,7 @@ struct RelayShard: ~Copyable {
         flushStreams(at: now)
         // Streams that have gone may have left relays to close; nothing of it is written to streams.
         drainEngine(at: now)
+        updateFastFlows(at: now)
         flushDatagrams()
         return !hasStopped(at: now)
     }
@@ -273,6 +275,7 @@ struct RelayShard: ~Copyable {
         if let timeout = streamTimers.nextDeadline { next = min(next, timeout) }
         if let timeout = peerDeadlines.earliest { next = min(next, timeout) }
         if let timeout = associations.timers.nextDeadline { next = min(next, timeout) }
+        if let timeout = fastFlows.nextTimeout { next = min(next, timeout) }
         if let stopsAt { next = min(next, stopsAt) }
         return next
     }
@@ -342,6 +345,7 @@ struct RelayShard: ~Copyable {
         countFastFlows(at: now)
         var snapshot = RelaySnapshot()
         snapshot.fastPath = configuration.fastPath.map { _ in (UInt64(fastFlows.count), fastFlows.packets) }
+        snapshot.fastPathRefusals = Dictionary(uniqueKeysWithValues: fastFlows.refusals.all.map { ($0.name, $0.count) })
         snapshot.engines = [engine.statistics]
         snapshot.isDraining = !engine.acceptsAllocations
         for handle in streams.handles {

@@ -21,6 +21,8 @@ public struct RelaySnapshot: Sendable {
     public internal(set) var kernelDrops: (atListeners: UInt64, atRelays: UInt64) = (0, 0)
     /// Flows that the kernel relays, and the datagrams that it has relayed; `nil` without a fast path.
     public internal(set) var fastPath: (flows: UInt64, packets: UInt64)?
+    /// Flows that the kernel could not be given, by reason.
+    public internal(set) var fastPathRefusals: [String: UInt64] = [:]
     /// What DTLS associations there are and were.
     var dtls = DTLSStatistics()
     /// What the drivers have dropped, by reason.
@@ -42,6 +44,7 @@ public struct RelaySnapshot: Sendable {
         if let more = other.fastPath {
             fastPath = ((fastPath?.flows ?? 0) &+ more.flows, (fastPath?.packets ?? 0) &+ more.packets)
         }
+        fastPathRefusals.merge(other.fastPathRefusals, uniquingKeysWith: +)
         dtls += other.dtls
         drops.merge(other.drops, uniquingKeysWith: +)
         sendErrors.merge(other.sendErrors, uniquingKeysWith: +)
@@ -101,6 +104,9 @@ public struct RelaySnapshot: Sendable {
             "1 if the kernel may relay bound channels, 0 if not.",
             fastPath == nil ? 0 : 1
         )
+        func sorted(_ counts: [String: UInt64]) -> [(String, UInt64)] {
+            counts.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        }
         if let fastPath {
             page.add(.gauge, "floe_turn_fast_path_flows", "Flows that the kernel relays.", fastPath.flows)
             page.add(
@@ -108,6 +114,13 @@ public struct RelaySnapshot: Sendable {
                 "floe_turn_fast_path_packets_total",
                 "Datagrams that the kernel has relayed; they are among all relayed ones.",
                 fastPath.packets
+            )
+            page.add(
+                .counter,
+                "floe_turn_fast_path_refusals_total",
+                "Flows that the kernel could not be given.",
+                label: "reason",
+                sorted(fastPathRefusals)
             )
         }
         page.add(
@@ -132,9 +145,6 @@ public struct RelaySnapshot: Sendable {
             label: "reason",
             sum { $0.drops.map { ($0.name, $0.count) } }
         )
-        func sorted(_ counts: [String: UInt64]) -> [(String, UInt64)] {
-            counts.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-        }
         func byTransport(_ counts: [TransportProtocol: UInt64]) -> [(String, UInt64)] {
             [TransportProtocol.tcp, .tls].map { ($0.description, counts[$0] ?? 0) }
         }

@@ -277,8 +277,8 @@ public final class TURNServerProgram: SimulatedProgram {
             host.close(socket)
         case .openListener(let request): engine?.relayOpenFailed(request.id, addressInUse: false, at: host.now)
         case .connectPeer(let request): engine?.peerConnectFailed(request.id, at: host.now)
-        case .joinPeer, .closePeer, .clientJoined, .clientLeft, .channelPathsChanged, .allocationCreated,
-            .allocationMoved, .peerPermitted, .allocationEnded, .authenticationFailed:
+        case .joinPeer, .closePeer, .clientJoined, .clientLeft, .channelPathsChanged, .channelPathsExtended,
+            .allocationCreated, .allocationMoved, .peerPermitted, .allocationEnded, .authenticationFailed:
             break
         }
     }

@@ -36,19 +36,22 @@ public final class PortLookup: Sendable {
         self.ports = ports
         let count = addresses.count * ports.count
         numbers = try Descriptor(
-            floe_bpf_create_map(16, 8, UInt32(max(1, addresses.count))),
+            floe_bpf_create_map(16, UInt32(max(1, addresses.count))),
             "make a table of relay addresses (BPF)"
         )
         sockets = try Descriptor(
             floe_bpf_create_socket_map(UInt32(max(1, addresses.count) * Self.threadLimit)),
             "make a table of sockets (BPF)"
         )
-        var memory: UnsafeMutablePointer<UInt64>?
-        // The function sets the pointer where it succeeds.
-        let created = unsafe floe_bpf_create_mapped_array(UInt32(max(1, count)), &memory)
-        places = try Descriptor(created, "make a table of relay ports (BPF)")
         placeCount = max(1, count)
-        guard let memory = unsafe memory else { throw SystemError("map a table of relay ports", number: 12) }
+        places = try Descriptor(floe_bpf_create_array(8, UInt32(placeCount)), "make a table of relay ports (BPF)")
+        var start: UnsafeMutableRawPointer?
+        let mapped = unsafe floe_bpf_map(places.number, placeCount * 8, &start)
+        guard mapped >= 0, let start = unsafe start else {
+            throw SystemError("map a table of relay ports", number: -mapped)
+        }
+        // Elements of eight bytes, which the kernel has aligned to a page.
+        let memory = unsafe start.bindMemory(to: UInt64.self, capacity: placeCount)
         unsafe self.memory = memory
         let tables = (numbers.number, places.number, sockets.number)
         let loaded = Self.load(FLOE_BPF_LOOKUP, LookupProgram.instructions) { code in
@@ -68,12 +71,12 @@ public final class PortLookup: Sendable {
                 "attach the look-up of sockets (BPF sk_lookup)"
             )
         } catch {
-            unsafe floe_bpf_unmap(memory, UInt32(placeCount))
+            unsafe floe_bpf_unmap(memory, placeCount * 8)
             throw error
         }
     }
 
-    deinit { unsafe floe_bpf_unmap(memory, UInt32(placeCount)) }
+    deinit { unsafe floe_bpf_unmap(memory, placeCount * 8) }
 
     // MARK: Ports
 

@@ -23,7 +23,8 @@ extension TURNServerEngine {
     ///
     /// Not there are clients of other transports, changes of family, peers that are relayed addresses of this server,
     /// peers that the gate denies by now, and addresses that must be translated. Limits on bandwidth hold for what is there
-    /// as well: `takeAhead(_:of:at:)`. To be asked again upon `channelPathsChanged`. O(channels of the allocation).
+    /// as well: `takeAhead(_:of:at:)`. To be asked again upon `channelPathsChanged` and
+    /// `channelPathsExtended`. O(channels of the allocation).
     public func channelPaths(of handle: SlotHandle, at now: Instant) -> [ChannelPath] {
         guard let (client, channels) = allocations.read(handle, { ($0.client, $0.channels) }),
             allocations.read(handle, { $0.transport == .udp }) == true,
@@ -58,12 +59,12 @@ extension TURNServerEngine {
         _ = allocations.update(handle) { $0.traffic.add(traffic) }
     }
 
-    /// Tells the driver to ask again.
-    mutating func tellChannelPaths(of handle: SlotHandle) {
+    /// Tells the driver to ask again; what it was told is still true if there is but more of it.
+    mutating func tellChannelPaths(of handle: SlotHandle, isExtension: Bool = false) {
         guard configuration.tellsChannelPaths, allocations.read(handle, { $0.channels.isEmpty }) == false else {
             return
         }
-        events.append(.channelPathsChanged(handle))
+        events.append(isExtension ? .channelPathsExtended(handle) : .channelPathsChanged(handle))
     }
 }
 

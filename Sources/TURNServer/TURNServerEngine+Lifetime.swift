@@ -32,16 +32,18 @@ extension TURNServerEngine {
             }
         } else {
             let expires = context.now + lifetime
+            var isExtension = true
             _ = allocations.update(handle) { allocation in
                 // A new token takes the place of the one that the allocation was made with (RFC 7635 §9).
                 allocation.account = allocation.account.continued(by: context.account)
                 for family in AddressFamily.allCases where families.contains(family) {
                     guard var relay = allocation.relays[family].open else { continue }
+                    if expires < relay.expires { isExtension = false }
                     relay.expires = expires
                     allocation.relays[family] = .open(relay)
                 }
             }
-            tellChannelPaths(of: handle)
+            tellChannelPaths(of: handle, isExtension: isExtension)
         }
         settle(handle, .deleted, at: context.now)
         let ticket = isMove && allocations.contains(handle) ? move(handle, to: context.client, at: context.now) : nil

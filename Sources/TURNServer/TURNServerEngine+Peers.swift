@@ -40,7 +40,7 @@ extension TURNServerEngine {
             return fail(context.responder, .insufficientCapacity, "too many new peers")
         }
         for peer in peers { permit(peer, handle, context) }
-        tellChannelPaths(of: handle)
+        tellChannelPaths(of: handle, isExtension: true)
         succeed(context.responder) { _, _ in }
     }
 
@@ -99,7 +99,7 @@ extension TURNServerEngine {
         }
         permit(peer, handle, context)
         bind(number, peer, handle, at: now)
-        tellChannelPaths(of: handle)
+        tellChannelPaths(of: handle, isExtension: true)
         succeed(context.responder) { _, _ in }
     }
 
@@ -200,8 +200,8 @@ extension TURNServerEngine {
                 peers.removeChannel(handle.index, number)
             }
         }
-        // With none left, nothing would be told any more.
-        if left.count < held.count { tellChannelPaths(of: handle) }
+        // With none left, nothing would be told any more. What has expired was never told to last longer.
+        if left.count < held.count { tellChannelPaths(of: handle, isExtension: true) }
         _ = allocations.update(handle) { $0.channels = left }
         return left.count
     }

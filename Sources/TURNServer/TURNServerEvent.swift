@@ -28,6 +28,8 @@ public enum TURNServerEvent: Sendable, Equatable {
     ///
     /// Comes before `closeRelay`; only with `tellsChannelPaths`.
     case channelPathsChanged(SlotHandle)
+    /// It may now say more: channels besides, or later ends. What it said before is still true.
+    case channelPathsExtended(SlotHandle)
     /// A client that has an allocation elsewhere may now use this 5-tuple too: its stream must be kept.
     case clientJoined(ClientTuple)
     /// It may no longer use this one.

@@ -237,7 +237,7 @@ package struct TURNServerExercise: ~Copyable {
             case .closeRelay(let token):
                 let known = sockets.removeValue(forKey: token)
                 precondition(known != nil, "closed a socket that is not open")
-            case .channelPathsChanged(let handle):
+            case .channelPathsChanged(let handle), .channelPathsExtended(let handle):
                 for path in engine.channelPaths(of: handle, at: now) {
                     precondition(path.client.transport == .udp && path.toClientUntil <= path.toPeerUntil)
                 }

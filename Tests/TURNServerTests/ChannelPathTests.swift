@@ -40,8 +40,16 @@ import Testing
         return server.events.count { if case .channelPathsChanged = $0 { true } else { false } }
     }
 
+    /// Those that leave true what was told before.
+    private func extensions(of server: TestServer? = nil, _ body: () throws -> Void) rethrows -> Int {
+        let server = server ?? self.server
+        let told = try changes(of: server, body)
+        #expect(told == 0, "nothing of what was told is wrong now")
+        return server.events.count { if case .channelPathsExtended = $0 { true } else { false } }
+    }
+
     @Test func `a bound channel is told with its addresses and its times`() throws {
-        let told = try changes { try client.bind(0x4000, Self.peer) }
+        let told = try extensions { try client.bind(0x4000, Self.peer) }
         #expect(told == 1)
         let path = try #require(paths().first)
         #expect(path.client == client.tuple && path.channel == 0x4000 && path.peer == address(Self.peer))
@@ -53,13 +61,14 @@ import Testing
     @Test func `permissions, refreshes and rebindings are told, and prolong`() throws {
         try client.bind(0x4000, Self.peer)
         server.advance(.seconds(200))
-        #expect(try changes { _ = try client.permit("203.0.113.5:0") } == 1)
+        #expect(try extensions { _ = try client.permit("203.0.113.5:0") } == 1)
         #expect(paths().first?.toClientUntil == server.now + .seconds(300))
-        #expect(try changes { _ = try client.refresh(900) } == 1)
+        #expect(try extensions { _ = try client.refresh(900) } == 1)
         #expect(paths().first?.toPeerUntil == server.now + .seconds(400), "the channel is as old as it was")
-        #expect(try changes { try client.bind(0x4000, Self.peer) } == 1)
+        #expect(try extensions { try client.bind(0x4000, Self.peer) } == 1)
         #expect(paths().first?.toPeerUntil == server.now + .seconds(600))
-        _ = try client.refresh(600)
+        let shortened = try changes { _ = try client.refresh(600) }
+        #expect(shortened == 1, "what was told for longer is not true any more")
         server.advance(.seconds(301))
         let late = try #require(paths().first)
         #expect(late.toClientUntil <= server.now, "no permission, nothing to the client")
@@ -78,7 +87,7 @@ import Testing
         #expect(try client.refresh(3600).isSuccess)
         server.advance(.seconds(601))
         #expect(try client.permit("203.0.113.6:0").isSuccess)
-        let told = try changes(of: server) {
+        let told = try extensions(of: server) {
             let response = try client.bind(0x4001, "203.0.113.7:1")
             #expect(response.code == 508)
         }

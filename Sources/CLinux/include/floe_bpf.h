@@ -11,7 +11,7 @@
 
 /// What packets of a flow look like: addresses, ports and channel as on the wire, an IPv4 address in the first four bytes.
 ///
-/// This and `floe_relay_path` are the `key` and the `path` of Sources/FastPath/relay.bpf.c.
+/// This and the two below are `key`, `flow` and `allowance` of Sources/FastPath/relay.bpf.c.
 typedef struct floe_relay_key {
     uint64_t source_high, source_low, destination_high, destination_low;
     uint16_t source_port, destination_port;
@@ -21,35 +21,61 @@ typedef struct floe_relay_key {
     uint16_t family;
 } floe_relay_key;
 
-/// What becomes of them.
-typedef struct floe_relay_path {
+/// One direction of a channel, in memory that the program reads at any time.
+typedef struct floe_relay_flow {
+    /// 0 while it is closed.
+    uint64_t number;
+    /// On the monotonic clock, in nanoseconds.
+    uint64_t expires;
+    floe_relay_key key;
+    uint32_t from_interface, to_interface;
     uint64_t source_high, source_low, destination_high, destination_low;
     uint16_t source_port, destination_port;
     /// 0 on the way to the peer.
     uint16_t channel;
     /// The MTU of the interface that they leave by.
     uint16_t longest;
-    uint32_t from_interface, to_interface;
-    /// Which element of the maps of allowances the payload's bytes are taken from; 0 is none.
+    /// Which allowance the payload's bytes are taken from; 0 is none.
     uint32_t allowance, reserved;
-    /// On the monotonic clock, in nanoseconds.
-    uint64_t expires;
+    /// What was relayed since this memory is there; the program's.
     uint64_t packets, bytes;
-} floe_relay_path;
+} floe_relay_flow;
 
-/// Makes a hash map whose elements take memory as they come; returns its descriptor or a negative errno.
-int floe_bpf_create_map(uint32_t key_length, uint32_t value_length, uint32_t capacity);
-/// Makes an array of 64-bit numbers, all 0, with keys of 32 bits; returns its descriptor or a negative errno.
-int floe_bpf_create_array(uint32_t capacity);
+/// Bytes that flows with a limit may relay together.
+typedef struct floe_relay_allowance {
+    /// All that were ever granted, and those that were spent; the latter is the program's.
+    uint64_t granted, spent;
+} floe_relay_allowance;
+
+/// Makes a hash map whose elements take memory as they come, with values of 64 bits; returns its descriptor or a negative
+/// errno.
+int floe_bpf_create_map(uint32_t key_length, uint32_t capacity);
+/// Makes an array, all 0, with keys of 32 bits, that can be mapped into memory; returns its descriptor or a negative errno.
+int floe_bpf_create_array(uint32_t value_length, uint32_t capacity);
+/// Maps so many bytes of an array into memory; `*memory` is for floe_bpf_unmap. Returns 0 or a negative errno.
+int floe_bpf_map(int array, size_t length, void **memory);
+/// Gives that memory back.
+void floe_bpf_unmap(void *memory, size_t length);
+/// Adds an element to a hash; -EEXIST if there is one of that key.
+int floe_bpf_add(int map, const void *key, uint64_t value);
+/// Removes an element; -ENOENT if there is none.
+int floe_bpf_remove(int map, const void *key);
+
+/// Makes a place in memory the flow of these values, its counts left as they are; until that is done, it is closed.
+void floe_relay_open(floe_relay_flow *place, const floe_relay_flow *values);
+/// From now on no packet is begun with it.
+void floe_relay_close(floe_relay_flow *place);
+/// From now on it ends then.
+void floe_relay_set_end(floe_relay_flow *place, uint64_t expires);
+/// What was relayed.
+void floe_relay_counts(const floe_relay_flow *place, uint64_t *packets, uint64_t *bytes);
+/// Sets what was ever granted.
+void floe_relay_grant(floe_relay_allowance *place, uint64_t granted);
+/// What was ever spent.
+uint64_t floe_relay_spent(const floe_relay_allowance *place);
+
 /// Sets an element.
 int floe_bpf_set(int map, const void *key, const void *value);
-/// Reads an element into `value`; -ENOENT if there is none.
-int floe_bpf_get(int map, const void *key, void *value);
-/// Removes an element and tells what it was; -ENOENT if there is none.
-int floe_bpf_take(int map, const void *key, void *value);
-/// Makes an array like that which this process maps at `elements`, where the program sees what is stored.
-int floe_bpf_create_mapped_array(uint32_t capacity, uint64_t **elements);
-void floe_bpf_unmap(uint64_t *elements, uint32_t capacity);
 /// Writes a value where 0 is, as one step between threads; 0 if something else is there.
 int floe_bpf_claim(uint64_t *element, uint64_t value);
 /// Writes 0.
@@ -72,10 +98,11 @@ int floe_bpf_attach(int program, uint32_t interface);
 int floe_bpf_attach_lookup(int program);
 /// Makes a program the filter of a socket.
 int floe_bpf_attach_filter(int program, int descriptor);
-/// Runs a program on one packet that came in on `interface`; returns its verdict. `out_length` is the space at `out`, then
-/// what was written.
+/// Runs a program on one packet that came in on `interface`; returns 0 or a negative errno. `out_length` is the space at
+/// `out`, then what was written.
 int floe_bpf_run(
-    int program, uint32_t interface, const uint8_t *packet, uint32_t length, uint8_t *out, uint32_t *out_length);
+    int program, uint32_t interface, const uint8_t *packet, uint32_t length, uint8_t *out, uint32_t *out_length,
+    uint32_t *verdict);
 
 /// The interface that a packet from the local address to the remote one leaves by; -ENETUNREACH if it does not leave.
 int floe_route_interface(const floe_address *local, const floe_address *remote);

@@ -227,9 +227,8 @@ final class World {
                 sockets[nextToken] = (request.id, request.local)
                 engine.relayOpened(request.id, token: nextToken, at: now)
             case .closeRelay(let token): sockets[token] = nil
-            case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed, .channelPathsChanged:
-                break
-            case .clientJoined, .clientLeft, .allocationMoved: break
+            case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed: break
+            case .clientJoined, .clientLeft, .allocationMoved, .channelPathsChanged, .channelPathsExtended: break
             // TCP allocations are off in this server, and so are their events.
             case .openListener, .connectPeer, .joinPeer, .closePeer: break
             }

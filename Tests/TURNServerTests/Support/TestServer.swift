@@ -190,7 +190,7 @@ final class TestServer {
             let known = sockets.removeValue(forKey: token)
             #expect(known != nil, "closed a socket that is not open")
         case .allocationCreated, .peerPermitted, .allocationEnded, .authenticationFailed: break
-        case .clientJoined, .clientLeft, .allocationMoved: break
+        case .clientJoined, .clientLeft, .allocationMoved, .channelPathsExtended: break
         case .channelPathsChanged(let handle):
             guard engine.channelPaths(of: handle, at: now).isEmpty,
                 let bytes = takenAhead.removeValue(forKey: handle)

@@ -1,0 +1,139 @@
+import EventLoop
+import FastPath
+import NetTypes
+import Synchronization
+
+@testable import Relay
+
+/// A kernel's fast path that relays nothing: it keeps what it is told, and counts what would be system calls.
+final class CountingKernel: FlowKernel {
+    struct Entry: Sendable {
+        var flow: RelayedFlow
+        var until: Instant
+        var from, over: FlowRoute
+        var isLimited: Bool
+    }
+
+    struct State: Sendable {
+        var entries: [FlowSlot: Entry] = [:]
+        var looks: Set<PacketLook> = []
+        var traffic: [FlowSlot: FlowTraffic] = [:]
+        var slots: UInt32 = 0
+        var slotLimit: UInt32 = 4096
+        var allowances: UInt32 = 0
+        var allowanceLimit: UInt32 = 64
+        var route: FlowRoute? = FlowRoute(interface: 7, mtu: 1500)
+        var refusal: SystemError?
+        var routesAsked = 0
+        var opened = 0
+        var closed = 0
+    }
+
+    private let state = Mutex(State())
+
+    func read<Value: Sendable>(_ body: (State) -> Value) -> Value { state.withLock { body($0) } }
+
+    func change(_ body: (inout State) -> Void) { state.withLock { body(&$0) } }
+
+    /// System calls since the last question, with those of each kind.
+    func takeCalls() -> (opened: Int, closed: Int, routes: Int) {
+        state.withLock { state in
+            defer { (state.opened, state.closed, state.routesAsked) = (0, 0, 0) }
+            return (state.opened, state.closed, state.routesAsked)
+        }
+    }
+
+    /// What is relayed now.
+    func flows(at now: Instant) -> Set<RelayedFlow> {
+        state.withLock { Set($0.entries.values.filter { now < $0.until }.map(\.flow)) }
+    }
+
+    /// As if this had been relayed of all open flows.
+    func relay(_ packets: UInt64, _ bytes: UInt64) {
+        state.withLock { state in
+            for slot in state.entries.keys {
+                state.traffic[slot, default: FlowTraffic(packets: 0, bytes: 0)].packets += packets
+                state.traffic[slot, default: FlowTraffic(packets: 0, bytes: 0)].bytes += bytes
+            }
+        }
+    }
+
+    // MARK: FlowKernel
+
+    func route(from local: IPAddress, to remote: IPAddress) -> FlowRoute? {
+        state.withLock { state in
+            state.routesAsked += 1
+            return state.route
+        }
+    }
+
+    func open(
+        _ flow: RelayedFlow,
+        in slot: inout FlowSlot,
+        from incoming: FlowRoute,
+        over outgoing: FlowRoute,
+        until expires: Instant,
+        on allowance: Allowance?
+    ) throws(SystemError) {
+        let refusal = state.withLock { state -> SystemError? in
+            state.opened += 1
+            if let refusal = state.refusal { return refusal }
+            guard state.looks.insert(flow.look).inserted else { return SystemError("open a flow", number: 17) }
+            state.entries[slot] = Entry(
+                flow: flow,
+                until: expires,
+                from: incoming,
+                over: outgoing,
+                isLimited: allowance != nil
+            )
+            return nil
+        }
+        if let refusal { throw refusal }
+    }
+
+    func close(_ flow: RelayedFlow, in slot: FlowSlot) throws(SystemError) {
+        let old = state.withLock { state in
+            state.closed += 1
+            state.looks.remove(flow.look)
+            return state.entries.removeValue(forKey: slot)?.flow
+        }
+        guard old == flow else { throw SystemError("close a flow", number: 2) }
+    }
+
+    func makeSlot() -> FlowSlot? {
+        state.withLock { state in
+            guard state.slots < state.slotLimit else { return nil }
+            state.slots += 1
+            return FlowSlot(index: state.slots)
+        }
+    }
+
+    func setEnd(of slot: FlowSlot, _ expires: Instant) { state.withLock { $0.entries[slot]?.until = expires } }
+
+    func traffic(in slot: FlowSlot) -> FlowTraffic {
+        state.withLock { $0.traffic[slot] ?? FlowTraffic(packets: 0, bytes: 0) }
+    }
+
+    func makeAllowance() -> Allowance? {
+        state.withLock { state in
+            guard state.allowances < state.allowanceLimit else { return nil }
+            state.allowances += 1
+            return Allowance(index: state.allowances)
+        }
+    }
+
+    func grant(_ allowance: Allowance) {}
+    func spent(of allowance: Allowance) -> UInt64 { 0 }
+}
+
+/// What packets of a flow look like.
+struct PacketLook: Hashable {
+    let source, destination: SocketAddress
+    let channel: UInt16?
+}
+
+extension RelayedFlow {
+    fileprivate var look: PacketLook {
+        PacketLook(source: source, destination: destination, channel: isToPeer ? channel : nil)
+    }
+}
