@@ -98,12 +98,12 @@ def processor_tables(table):
 
 def paced_table(table):
     lines = []
-    for name in table.names():
-        for row in table.rows():
+    for row in table.rows():
+        for name in table.names():
             sent, lost = table.values(row, name, "sent"), table.values(row, name, "lost")
             shares = {number: 100 * lost[number] / sent[number] for number in sent if sent[number]}
-            lines.append([name, *(cell(table.values(row, name, field), 0) for field in ("p50", "p99")), cell(shares)])
-    return grid(["server", "median latency, µs", "99 %, µs", "lost, %"], lines)
+            lines.append([row, name, *(cell(table.values(row, name, field), 0) for field in ("p50", "p99")), cell(shares)])
+    return grid(["load", "server", "median latency, µs", "99 %, µs", "lost, %"], lines)
 
 
 def allocation_table(table):
@@ -160,12 +160,13 @@ def write(results, absent, output, program, directory):
             text += "The server's time holds the reception by its peer as well: on loopback the sender does that work.\n"
         else:
             text += ("A veth pair with GRO and NAPI threads, as with network cards: the server's time holds that of the "
-                     "thread\nthat receives for it.\n")
+                     "thread\nthat receives for it. Senders finish checksums, but for bursts: these travel in one piece, and "
+                     "the kernel's\nfast path leaves them to the epoll back end.\n")
         text += f"\n![Processor time]({folder.name}/{place}.svg)\n\n{processor_tables(part)}"
         chart(program, part.results, "processor", folder / f"{place}.svg", directory)
     paced = Table([each for each in results if each["packetsPerSecond"]])
     if paced.results:
-        text += f"\n## Latency at a given rate\n\n{paced.rows()[0]}.\n\n![Latency]({folder.name}/latency.svg)\n\n"
+        text += f"\n## Latency at a given rate\n\n![Latency]({folder.name}/latency.svg)\n\n"
         text += paced_table(paced)
         chart(program, paced.results, "latency", folder / "latency.svg", directory)
     made = table.only(load="allocations")

@@ -13,7 +13,8 @@ struct DataLoad: ~Copyable {
     private var isTowardsClients = false
     private var pacer: Pacer?
     private var isMeasuring = false
-    private var lastNumbers: [UInt64]
+    /// For each flow to peers, then for each to clients.
+    private var arrivals: [ArrivalWindow]
     private var rateStart = Instant.zero
     private var rateCount: UInt64 = 0
 
@@ -28,7 +29,7 @@ struct DataLoad: ~Copyable {
         self.plan = plan
         pacer = Self.pacer(plan)
         payload = TestPayload(byteCount: plan.packetBytes, seed: MonotonicClock.now().nanoseconds)
-        lastNumbers = Array(repeating: 0, count: plan.clients * 2)
+        arrivals = Array(repeating: ArrivalWindow(), count: plan.clients * 2)
     }
 
     mutating func beginMeasuring(at now: Instant) {
@@ -128,7 +129,9 @@ struct DataLoad: ~Copyable {
             if !fleet.outgoing.hasRoom(for: payload.byteCount * together) { fleet.outgoing.flush() }
             _ = fleet.outgoing.enqueue(maximumCount: payload.byteCount * together) { output in
                 for _ in 0..<together {
-                    payload.write(.init(flow: UInt32(flow), number: client.nextNumberBack, sentAt: now), into: &output)
+                    let number = client.nextNumberBack
+                    let header = TestPayload.Header(flow: UInt32(flow), number: number, sentAt: now, isToClient: true)
+                    payload.write(header, into: &output)
                     client.nextNumberBack &+= 1
                 }
                 return route
@@ -146,36 +149,45 @@ struct DataLoad: ~Copyable {
             case .client(let index):
                 let client = fleet.clients[index]
                 client.receive(through: &fleet.incoming, at: now) { bytes in
-                    take(payload.read(bytes), for: index, at: now)
+                    take(payload.read(bytes), toClient: index, at: now)
                 }
                 while client.drain(into: &fleet.outgoing, at: now) != nil {}
             case .peer(let index):
                 for position in fleet.incoming.receive(from: fleet.peers[index].handle) {
-                    take(payload.read(fleet.incoming.payload(of: position)), for: nil, at: now)
+                    let reading = payload.read(fleet.incoming.payload(of: position))
+                    take(reading, toPeer: index, of: fleet.peers.count, at: now)
                 }
                 fleet.incoming.removeAll()
             }
         }
     }
 
-    /// Counts a packet that came to a client, or to a peer without one.
-    private mutating func take(_ reading: TestPayload.Reading, for client: Int?, at now: Instant) {
+    private mutating func take(_ reading: TestPayload.Reading, toClient index: Int, at now: Instant) {
+        if case .whole(let header) = reading, !header.isToClient || header.flow != index { return corrupt &+= 1 }
+        take(reading, at: now)
+    }
+
+    private mutating func take(_ reading: TestPayload.Reading, toPeer index: Int, of count: Int, at now: Instant) {
+        if case .whole(let header) = reading, header.isToClient || Int(header.flow) % count != index {
+            return corrupt &+= 1
+        }
+        take(reading, at: now)
+    }
+
+    /// Counts what came where it should.
+    private mutating func take(_ reading: TestPayload.Reading, at now: Instant) {
         if case .foreign = reading { return }
-        guard case .whole(let header) = reading, header.flow < plan.clients, client == nil || client == Int(header.flow)
-        else {
-            corrupt &+= 1
-            return
+        guard case .whole(let header) = reading, header.flow < plan.clients else { return corrupt &+= 1 }
+        switch arrivals[Int(header.flow) + (header.isToClient ? plan.clients : 0)].take(header.number) {
+        case .next: break
+        case .late: reordered &+= 1
+        // Counted as received it would stand for one that was lost.
+        case .again: return corrupt &+= 1
         }
         received &+= 1
         rateCount &+= 1
         onTheWay = max(0, onTheWay - 1)
         lastArrival = now
         latency.record(now - header.sentAt)
-        let way = Int(header.flow) + (client == nil ? 0 : plan.clients)
-        if UInt64(header.number) < lastNumbers[way] {
-            reordered &+= 1
-        } else {
-            lastNumbers[way] = UInt64(header.number)
-        }
     }
 }

@@ -11,6 +11,11 @@ struct TestPayload: Sendable {
         var flow: UInt32
         var number: UInt32
         var sentAt: Instant
+        /// Whether it is on its way from the peer: numbers of both directions begin with 0.
+        var isToClient = false
+
+        /// The flow and the direction in one word.
+        fileprivate var name: UInt32 { isToClient ? flow | 1 << 31 : flow & ~(1 << 31) }
     }
 
     let byteCount: Int
@@ -26,12 +31,13 @@ struct TestPayload: Sendable {
 
     /// Writes one packet's payload.
     func write(_ header: Header, into output: inout OutputSpan<UInt8>) {
-        output.append(bigEndian: header.flow)
+        let check = check(header, of: mark)
+        output.append(bigEndian: header.name)
         output.append(bigEndian: header.number)
         output.append(bigEndian: header.sentAt.nanoseconds)
         output.append(bigEndian: mark)
-        output.append(bigEndian: check(header))
-        output.append(contentsOf: body(of: header.number))
+        output.append(bigEndian: check)
+        output.append(contentsOf: body(of: check))
     }
 
     /// What has been received.
@@ -47,27 +53,31 @@ struct TestPayload: Sendable {
     /// Reads a payload.
     func read(_ bytes: Span<UInt8>) -> Reading {
         guard bytes.count >= Self.headerByteCount else { return .corrupt }
-        guard bytes.bigEndianUInt32(at: 16) == mark else { return .foreign }
-        guard bytes.count == byteCount else { return .corrupt }
+        let name = bytes.bigEndianUInt32(at: 0)
         let header = Header(
-            flow: bytes.bigEndianUInt32(at: 0),
+            flow: name & ~(1 << 31),
             number: bytes.bigEndianUInt32(at: 4),
-            sentAt: Instant(nanoseconds: bytes.bigEndianUInt64(at: 8))
+            sentAt: Instant(nanoseconds: bytes.bigEndianUInt64(at: 8)),
+            isToClient: name >> 31 == 1
         )
-        let expected = body(of: header.number)
-        guard bytes.bigEndianUInt32(at: 20) == check(header) else { return .corrupt }
+        let (run, found) = (bytes.bigEndianUInt32(at: 16), bytes.bigEndianUInt32(at: 20))
+        // Also another run's payload must be as it was sent: else a changed mark would go by as nothing to do with this run.
+        guard found == check(header, of: run) else { return .corrupt }
+        guard run == mark else { return .foreign }
+        guard bytes.count == byteCount else { return .corrupt }
+        let expected = body(of: found)
         return bytes.extracting(droppingFirst: Self.headerByteCount).elementsEqual(expected) ? .whole(header) : .corrupt
     }
 
-    private func check(_ header: Header) -> UInt32 {
-        let names = UInt64(header.flow) &<< 32 | UInt64(header.number)
-        return UInt32(truncatingIfNeeded: names.flatHash(seed: header.sentAt.nanoseconds ^ UInt64(mark)))
+    private func check(_ header: Header, of run: UInt32) -> UInt32 {
+        let names = UInt64(header.name) &<< 32 | UInt64(header.number)
+        return UInt32(truncatingIfNeeded: names.flatHash(seed: header.sentAt.nanoseconds ^ UInt64(run)))
     }
 
-    /// Each of 256 successive packets has another body.
+    /// One of 256 bodies: another packet's is nearly always another one, whatever its flow and number.
     @_lifetime(borrow self)
-    private func body(of number: UInt32) -> Span<UInt8> {
-        let start = Int(number & 255)
+    private func body(of check: UInt32) -> Span<UInt8> {
+        let start = Int(check & 255)
         let span = pattern.span.extracting(start..<start + byteCount - Self.headerByteCount)
         return unsafe _overrideLifetime(span, borrowing: self)
     }
