@@ -14,7 +14,9 @@ public final class FastPath: Sendable {
     private let allowances: SharedArray<floe_relay_allowance>
     private let program: Descriptor
     private let links: Links
-    /// The most flows that there may be, two for each channel; those beyond are relayed by user space. 128 bytes each.
+    /// The most flows that there may be, two for each channel; those beyond are relayed by user space.
+    ///
+    /// Each takes 128 bytes from the start on.
     public static let capacity: UInt32 = 1 << 17
     /// The most allowances that there may be, with the one that stands for none.
     private static let allowanceCapacity: UInt32 = 1 << 16

@@ -41,8 +41,9 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
     private var allocations: [SlotHandle: Allocation] = [:]
     private var freeAllowances: [Allowance] = []
     private var routes = KnownRoutes()
-    /// Places for flows: free ones, those that were closed lately, and since the last report. A run of the program that has
-    /// begun with a flow may count a packet after its end, which must not be another flow's.
+    /// Places for flows: free ones, those that were closed lately, and since the last report.
+    ///
+    /// A run of the program that has begun with a flow may count a packet after its end, which must not be another flow's.
     private var freeSlots: [FlowSlot] = []
     private var restedSlots: [FlowSlot] = []
     private var closedSlots: [FlowSlot] = []

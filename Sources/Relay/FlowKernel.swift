@@ -27,7 +27,7 @@ protocol FlowKernel: Sendable {
 
 extension FastPath: FlowKernel {}
 
-/// Why the kernel cannot relay one direction of a channel: user space does. The names are those in `/metrics`.
+/// Why the kernel cannot relay one direction of a channel, so that user space does; the names are those in `/metrics`.
 enum FlowRefusal: String, DropReason {
     /// There is no route to another host.
     case noRoute
