@@ -329,10 +329,12 @@ extension FastFlows {
 
     /// What an allocation's allowance needs until it is looked at again: four times what it has spent since the last time.
     mutating func takeNeed(of handle: SlotHandle) -> Need {
-        guard let kernel, let held = allocations[handle], var allowance = held.allowance else { return Need() }
+        guard let kernel, let last = allocations[handle]?.spent, var allowance = allocations[handle]?.allowance else {
+            return Need()
+        }
         let spent = kernel.spent(of: allowance)
         // What is added and taken back in the same moment, for a packet that goes up, may be seen here.
-        let used = spent > held.spent ? spent &- held.spent : 0
+        let used = spent > last ? spent &- last : 0
         let goal = max(Self.leastAllowance, 4 &* used)
         allocations[handle]?.spent = spent
         let left = allowance.granted > spent ? allowance.granted &- spent : 0

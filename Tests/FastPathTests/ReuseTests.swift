@@ -1,10 +1,9 @@
 import EventLoop
 import FastPath
 import NetTypes
-import Synchronization
 import Testing
 
-/// Flows that end and begin while the program runs: it must never take one for another, nor half of one.
+/// Places that have another flow, or another opening, than a run of the program was led there for.
 @Suite struct ReuseTests {
     typealias Channel = ProgramTests.Channel
 
@@ -99,60 +98,5 @@ import Testing
         #expect(throws: SystemError("run the fast path", number: 22)) {
             try table.path.process([1, 2, 3], from: OpenFlows.interface)
         }
-    }
-
-    /// Two flows of one key take turns in one place, as fast as they can, while packets of that key come in.
-    @Test(arguments: Channel.all) func `no packet is relayed as half of one flow and half of another`(
-        channel: Channel
-    ) async throws {
-        let path = table.path
-        let frame = channel.framed([1, 2, 3, 4])
-        let flows = [other(channel, 1), other(channel, 2)]
-        let wanted = flows.map {
-            var frame = Frame(source: $0.newSource, destination: $0.newDestination, payload: [1, 2, 3, 4])
-            frame.hops -= 1
-            return frame.bytes
-        }
-        let end = End()
-        var slot = try #require(path.makeSlot())
-        let (route, interface) = (route, OpenFlows.interface)
-        async let found = Self.run(path, frame.bytes, interface, until: end)
-        for index in 0..<15_000 {
-            let flow = flows[index & 1]
-            try path.open(flow, in: &slot, from: route, over: route, until: .distantFuture, on: nil)
-            try path.close(flow, in: slot)
-        }
-        end.isReached.store(true, ordering: .relaxed)
-        for out in try await found {
-            let isWhole = wanted.contains { Self.isSame(out, $0) }
-            #expect(isWhole, "\(out)")
-        }
-    }
-
-    private final class End: Sendable {
-        let isReached = Atomic(false)
-    }
-
-    /// All different packets that come out.
-    @concurrent private static func run(
-        _ path: FastPath,
-        _ frame: [UInt8],
-        _ interface: UInt32,
-        until end: End
-    ) async throws -> Set<[UInt8]> {
-        var found: Set<[UInt8]> = []
-        while !end.isReached.load(ordering: .relaxed) {
-            guard var out = try path.process(frame, from: interface) else { continue }
-            // Each has its own identification, and so its own checksum, which ProgramTests looks at.
-            if out[12] == 8 { for place in [18, 19, 24, 25] { out[place] = 0 } }
-            found.insert(out)
-        }
-        return found
-    }
-
-    private static func isSame(_ out: [UInt8], _ wanted: [UInt8]) -> Bool {
-        var wanted = wanted
-        if wanted[12] == 8 { for place in [18, 19, 24, 25] { wanted[place] = 0 } }
-        return out == wanted
     }
 }
