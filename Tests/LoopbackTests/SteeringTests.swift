@@ -19,11 +19,13 @@ import Testing
         var options = UDPSocket.Options()
         options.reusesPort = true
         let first = try UDPSocket(boundTo: address, options: options)
-        #expect(first.steer(threads: threads, seed: 7))
+        let isSteered = first.steer(threads: threads, seed: 7)
+        #expect(isSteered)
         let second = try UDPSocket(boundTo: first.localAddress, options: options)
         let third = try UDPSocket(boundTo: first.localAddress, options: options)
         let fourth = try UDPSocket(boundTo: first.localAddress, options: options)
-        #expect(third.steer(threads: threads, seed: 7), "every thread may say so")
+        let isSteeredAgain = third.steer(threads: threads, seed: 7)
+        #expect(isSteeredAgain, "every thread may say so")
         let fifth = try UDPSocket(boundTo: first.localAddress, options: options)
         let sixth = try UDPSocket(boundTo: first.localAddress, options: options)
         let sockets = [first.handle, second.handle, third.handle, fourth.handle, fifth.handle, sixth.handle]
@@ -64,6 +66,7 @@ import Testing
 
     @Test func `a socket that shares its port with nobody cannot be steered`() throws {
         let socket = try UDPSocket(boundTo: Loopback.v4)
-        #expect(!socket.steer(threads: 1, seed: 1))
+        let isSteered = socket.steer(threads: 1, seed: 1)
+        #expect(!isSteered)
     }
 }
