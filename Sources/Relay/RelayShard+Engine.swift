@@ -48,7 +48,7 @@ extension RelayShard {
         case .closeRelay(let token):
             let relay = SlotHandle(bits: token)
             // What is queued for the socket must go before its number goes to another one.
-            if let name = relays.read(relay, { $0.socket.handle }), sends.holds(datagramsFor: name) {
+            if let name = relays.read(relay, { $0.name }) ?? nil, sends.holds(datagramsFor: name) {
                 flushDatagrams(keepingPackets: true)
             }
             if packets.usesRing { packets.remove(token: Self.token(.relay, relay)) }

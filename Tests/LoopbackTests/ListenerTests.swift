@@ -79,7 +79,7 @@ import Testing
                 _ = pair.client.isEstablished
             }
             for _ in 0..<20 { _ = try StreamPair.connect(.tls) }
-            exit(openDescriptors() == base ? 7 : 1)
+            exit(openDescriptors() == base ? 7 : 3)
         }
     }
 }

@@ -13,7 +13,7 @@ import WebSocket
 /// Our client of the signaling protocol and a server's end of its connection, moved along in one thread.
 private struct Conversation: ~Copyable {
     /// The length of each message of the server, in bytes, with all that is around it.
-    static let messageBytes = 4100
+    static let messageBytes = 4000
     private static let room = 100_000
 
     private(set) var client: SignalingThread
