@@ -251,9 +251,9 @@ struct RelayShard: ~Copyable {
         }
         serveUnreadStreams(at: now)
         if packets.usesRing { try serveRing(at: now) }
-        // Requests last: what a client has sent before it ends its allocation is relayed.
-        for index in events.indices where !Self.isRequest(events[index]) { handle(events[index], at: now) }
-        for index in events.indices where Self.isRequest(events[index]) { handle(events[index], at: now) }
+        // Clients' data first: what one has sent before it ends its allocation is relayed.
+        for index in events.indices where Self.isData(events[index]) { handle(events[index], at: now) }
+        for index in events.indices where !Self.isData(events[index]) { handle(events[index], at: now) }
         if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
         lobby.handleTimeout(at: now)
         closeIdleStreams(at: now)
@@ -280,8 +280,8 @@ struct RelayShard: ~Copyable {
         return next
     }
 
-    private static func isRequest(_ event: PollEvent) -> Bool {
-        PollToken(bits: event.token).kind == Kind.requestListener.rawValue
+    private static func isData(_ event: PollEvent) -> Bool {
+        PollToken(bits: event.token).kind == Kind.udpListener.rawValue
     }
 
     private mutating func handle(_ event: PollEvent, at now: Instant) {

@@ -30,6 +30,8 @@ import Testing
         let sixth = try UDPSocket(boundTo: first.localAddress, options: options)
         let sockets = [first.handle, second.handle, third.handle, fourth.handle, fifth.handle, sixth.handle]
         let clients = 40
+        // All at once: the system would give the port of one that is closed to another.
+        var open = SlotPool<UDPSocket>(limit: clients)
         for _ in 0..<clients {
             let client = try UDPSocket(boundTo: address)
             var sends = DatagramSendBatch()
@@ -41,6 +43,7 @@ import Testing
                 #expect(isQueued)
             }
             sends.flush()
+            _ = open.insert(client)
         }
         var threadsOfClients: [SocketAddress: Set<Int>] = [:]
         var isEverywhere: Set<Int> = []
@@ -62,6 +65,8 @@ import Testing
         #expect(threadsOfClients.count == clients && threadsOfClients.values.allSatisfy { $0.count == 1 })
         #expect(isEverywhere.count == 6, "forty clients are spread over all threads")
         #expect(short == clients)
+        let openCount = open.count
+        #expect(openCount == clients)
     }
 
     @Test func `a socket that shares its port with nobody cannot be steered`() throws {
