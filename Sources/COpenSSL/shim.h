@@ -64,6 +64,12 @@ typedef struct {
     int32_t isSHA256;
 } floe_hmac_key;
 
+// The keys of both hashes from the same bytes, without what either has no use for.
+typedef struct {
+    uint32_t sha1[2][5];
+    uint32_t sha256[2][8];
+} floe_hmac_keys;
+
 typedef struct {
     union {
         SHA_CTX sha1;
@@ -122,6 +128,30 @@ static inline floe_hmac_key floe_hmac_key_make(int isSHA256, const uint8_t *key,
     floe_hmac_pad(isSHA256, block, 0x5c, made.outer);
     OPENSSL_cleanse(block, sizeof block);
     return made;
+}
+
+static inline floe_hmac_keys floe_hmac_keys_make(const uint8_t *key, size_t count) {
+    const floe_hmac_key sha1 = floe_hmac_key_make(0, key, count), sha256 = floe_hmac_key_make(1, key, count);
+    floe_hmac_keys made;
+    memcpy(made.sha1[0], sha1.inner, sizeof made.sha1[0]);
+    memcpy(made.sha1[1], sha1.outer, sizeof made.sha1[1]);
+    memcpy(made.sha256[0], sha256.inner, sizeof made.sha256[0]);
+    memcpy(made.sha256[1], sha256.outer, sizeof made.sha256[1]);
+    return made;
+}
+
+static inline floe_hmac_key floe_hmac_keys_sha1(floe_hmac_keys keys) {
+    floe_hmac_key key = {.isSHA256 = 0};
+    memcpy(key.inner, keys.sha1[0], sizeof keys.sha1[0]);
+    memcpy(key.outer, keys.sha1[1], sizeof keys.sha1[1]);
+    return key;
+}
+
+static inline floe_hmac_key floe_hmac_keys_sha256(floe_hmac_keys keys) {
+    floe_hmac_key key = {.isSHA256 = 1};
+    memcpy(key.inner, keys.sha256[0], sizeof keys.sha256[0]);
+    memcpy(key.outer, keys.sha256[1], sizeof keys.sha256[1]);
+    return key;
 }
 
 static inline floe_hmac floe_hmac_begin(floe_hmac_key key) {

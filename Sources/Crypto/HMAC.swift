@@ -23,6 +23,8 @@ public enum HashAlgorithm: Sendable, Hashable, CaseIterable {
 public struct HMACKey: Sendable {
     private let key: floe_hmac_key
 
+    fileprivate init(_ key: floe_hmac_key) { self.key = key }
+
     /// Works out the states of a key of any length.
     public init(_ hash: HashAlgorithm, key: Span<UInt8>) {
         // The pointer lives for the call only and is bounded by the count.
@@ -56,6 +58,27 @@ public struct HMACKey: Sendable {
 
     /// Whether `code` is the whole authentication code of `message`; takes the same time wherever they differ.
     public func isValid(_ code: [UInt8], for message: [UInt8]) -> Bool { isValid(code.span, for: message.span) }
+}
+
+/// The HMAC keys of both hashes from the same bytes: a plain value of 104 bytes, for those who keep many.
+public struct HMACKeyPair: Sendable {
+    private let keys: floe_hmac_keys
+
+    /// Works out the states of a key of any length.
+    public init(_ key: Span<UInt8>) {
+        // The pointer lives for the call only and is bounded by the count.
+        keys = unsafe key.withUnsafeBufferPointer { unsafe floe_hmac_keys_make($0.baseAddress, $0.count) }
+    }
+
+    /// The key of HMAC-SHA1.
+    public var sha1: HMACKey { HMACKey(floe_hmac_keys_sha1(keys)) }
+    /// The key of HMAC-SHA256.
+    public var sha256: HMACKey { HMACKey(floe_hmac_keys_sha256(keys)) }
+}
+
+extension HMACKeyPair: CustomReflectable {
+    /// Shows nothing, so that no dump of a value that holds the keys can show them.
+    public var customMirror: Mirror { Mirror(self, children: []) }
 }
 
 extension HMACKey: CustomStringConvertible, CustomReflectable {

@@ -5,21 +5,17 @@ public import Crypto
 /// A reference to what was worked out once: a request hands it on from its check to its response.
 public struct IntegrityKey: Sendable {
     private final class States: Sendable {
-        let sha1: HMACKey
-        let sha256: HMACKey
+        let keys: HMACKeyPair
 
-        init(_ bytes: Span<UInt8>) {
-            sha1 = HMACKey(.sha1, key: bytes)
-            sha256 = HMACKey(.sha256, key: bytes)
-        }
+        init(_ bytes: Span<UInt8>) { keys = HMACKeyPair(bytes) }
     }
 
     private let states: States
 
     /// For MESSAGE-INTEGRITY.
-    public var sha1: HMACKey { states.sha1 }
+    public var sha1: HMACKey { states.keys.sha1 }
     /// For MESSAGE-INTEGRITY-SHA256.
-    public var sha256: HMACKey { states.sha256 }
+    public var sha256: HMACKey { states.keys.sha256 }
 
     /// Prepares the key's bytes: 16 or 32 of a long-term credential, or a short-term password (RFC 8489 §9.1.1).
     public init(_ bytes: Span<UInt8>) { states = States(bytes) }

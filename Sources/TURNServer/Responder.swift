@@ -58,11 +58,9 @@ extension TURNServerEngine {
         _ body: (inout STUNMessageBuilder, inout OutputSpan<UInt8>) -> Void
     ) {
         let software = software(for: responder)
-        let written = outbox.append(to: responder.client, room: Self.responseRoom + extraRoom) { output in
-            var builder = STUNMessageBuilder(responder.method, .success, responder.transactionID, into: &output)
+        let written = write(.success, responder, room: Self.responseRoom + extraRoom) { builder, output in
             body(&builder, &output)
             if let software { builder.append(.software, software, into: &output) }
-            return Self.finish(builder, responder, into: &output)
         }
         if written { counters.successes &+= 1 } else { counters.countDrop(.outboxFull) }
     }
@@ -79,13 +77,11 @@ extension TURNServerEngine {
     ) {
         let software = software(for: responder)
         let reason = responder.hasRoom(forReason: reason) ? reason : ""
-        let written = outbox.append(to: responder.client, room: Self.responseRoom) { output in
-            var builder = STUNMessageBuilder(responder.method, .error, responder.transactionID, into: &output)
+        let written = write(.error, responder) { builder, output in
             builder.append(code, reason: reason, into: &output)
             if let unknown { builder.append(unknownAttributes: unknown, into: &output) }
             body(&builder, &output)
             if let software { builder.append(.software, software, into: &output) }
-            return Self.finish(builder, responder, into: &output)
         }
         if written { counters.countError(code) } else { counters.countDrop(.outboxFull) }
     }
@@ -98,14 +94,13 @@ extension TURNServerEngine {
         // RFC 7635 §4: with 401, not with 438.
         let serverName = code == .unauthenticated ? credentials.thirdParty?.serverName : nil
         let now = unixSeconds
-        let written = outbox.append(to: responder.client, room: Self.responseRoom) { output in
-            var builder = STUNMessageBuilder(responder.method, .error, responder.transactionID, into: &output)
+        let client = responder.client.remote
+        let written = write(.error, responder) { builder, output in
             builder.append(code, into: &output)
             builder.append(.realm, realm, into: &output)
-            builder.append(nonceFor: responder.client.remote, from: factory, atUnixSeconds: now, into: &output)
+            builder.append(nonceFor: client, from: factory, atUnixSeconds: now, into: &output)
             if algorithms.count > 0 { builder.append(passwordAlgorithms: algorithms, into: &output) }
             if let serverName { builder.append(.thirdPartyAuthorization, serverName, into: &output) }
-            return Self.finish(builder, responder, into: &output)
         }
         if written { counters.countError(code) } else { counters.countDrop(.outboxFull) }
     }
@@ -118,20 +113,24 @@ extension TURNServerEngine {
         return configuration.software
     }
 
-    private static func finish(
-        _ builder: consuming STUNMessageBuilder,
+    /// Writes a response; what it needs is taken out of `responder` once, whose copies are dear.
+    private mutating func write(
+        _ messageClass: STUNClass,
         _ responder: Responder,
-        into output: inout OutputSpan<UInt8>
+        room: Int = responseRoom,
+        _ body: (inout STUNMessageBuilder, inout OutputSpan<UInt8>) -> Void
     ) -> Bool {
-        do {
-            _ = try builder.finish(
-                protectedBy: responder.protection,
-                fingerprint: responder.fingerprint,
-                into: &output
-            )
-            return true
-        } catch {
-            return false
+        let (method, transactionID, fingerprint) = (responder.method, responder.transactionID, responder.fingerprint)
+        let protection = responder.protection
+        return outbox.append(to: responder.client, room: room) { output in
+            var builder = STUNMessageBuilder(method, messageClass, transactionID, into: &output)
+            body(&builder, &output)
+            do {
+                _ = try builder.finish(protectedBy: protection, fingerprint: fingerprint, into: &output)
+                return true
+            } catch {
+                return false
+            }
         }
     }
 }

@@ -51,12 +51,12 @@ let engineScenarios = [
         return blocksPerOperation { _ in world.ignore(message) }
     },
     // Control messages may take some: the account's name and key, and the deadlines that are made anew now and then.
-    Scenario("answer an authenticated Refresh", budget: 8.5) {
+    Scenario("answer an authenticated Refresh", budget: 0.5) {
         var world = try EngineWorld.allocated(binding: false)
         let message = try world.authenticated(.refresh, [])
         return try blocksPerOperation { _ in try world.expectResponse(message, byteCount: 48) }
     },
-    Scenario("make and end an allocation, its two requests written as well", budget: 28) {
+    Scenario("make and end an allocation, its two requests written as well", budget: 10) {
         var world = try EngineWorld.allocated(binding: false)
         let end = try world.authenticated(.refresh, [.init(.lifetime, [0, 0, 0, 0])])
         return try blocksPerOperation { index in

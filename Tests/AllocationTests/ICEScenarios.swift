@@ -145,8 +145,7 @@ let iceScenarios = [
         let world = try ICEWorld()
         return blocksPerOperation { _ in world.sendNoise() }
     },
-    // 64 of them for its two keys, which are references so that a message's check and answer need not copy them.
-    Scenario("ICE: bytes of an idle connected agent, two candidates on each side", budget: 4096 + 64) {
+    Scenario("ICE: bytes of an idle connected agent, two candidates on each side", budget: 4096) {
         let before = floe_allocated_bytes()
         var worlds: [ICEWorld] = []
         worlds.reserveCapacity(200)
