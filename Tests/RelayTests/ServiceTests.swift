@@ -1,6 +1,7 @@
 import Diagnostics
 import EventLoop
 import NetTypes
+import ServiceTestSupport
 import TURNServer
 import Testing
 import Transport
@@ -14,14 +15,14 @@ import Transport
     }
 
     @Test func `several shards start, count and stop`() throws {
-        let address = try freeAddress()
-        let service = try RelayService(
-            TestShard.configuration {
+        let (service, address) = try withFreePorts(1) { ports in
+            let address = SocketAddress(TestShard.loopback, port: ports[0])
+            let configuration = try TestShard.configuration {
                 $0.threads = 3
                 $0.listeners = [.init(.udp, address), .init(.tcp, address)]
-            },
-            logger: .silent
-        )
+            }
+            return (try RelayService(configuration, logger: .silent), address)
+        }
         var shard = try TestShard()
         for _ in 0..<12 { try UDPClient(address).bind(&shard) }
         try ShardStream(address).bind(&shard)
