@@ -8,8 +8,11 @@
 // The kernel's loads with such an offset begin at the IP header; those without, at the UDP payload.
 #define IP_HEADER(offset) ((uint32_t)(SKF_NET_OFF + (offset)))
 
+// Of every STUN message since RFC 5389.
+#define STUN_COOKIE 0x2112A442u
+
 typedef struct {
-    struct sock_filter code[48];
+    struct sock_filter code[64];
     unsigned short count;
     uint64_t seed;
 } steering;
@@ -64,8 +67,14 @@ int floe_steer(int descriptor, int family, uint32_t threads, uint64_t seed) {
     add(&program, BPF_ALU | BPF_MOD | BPF_K, threads);
     add(&program, BPF_ALU | BPF_LSH | BPF_K, 1);
     add(&program, BPF_ST, 1);
+    // A load behind the end would choose the first socket of all.
+    add(&program, BPF_LD | BPF_W | BPF_LEN, 0);
+    jump(&program, BPF_JMP | BPF_JGE | BPF_K, 8, 0, 8);
     add(&program, BPF_LD | BPF_H | BPF_ABS, 0);
-    jump(&program, BPF_JMP | BPF_JGE | BPF_K, FLOE_STEER_DATA, 3, 0);
+    jump(&program, BPF_JMP | BPF_JGE | BPF_K, FLOE_STEER_DATA, 6, 0);
+    jump(&program, BPF_JMP | BPF_JGE | BPF_K, FLOE_STEER_HANDSHAKE, 2, 0);
+    add(&program, BPF_LD | BPF_W | BPF_ABS, 4);
+    jump(&program, BPF_JMP | BPF_JEQ | BPF_K, STUN_COOKIE, 0, 3);
     add(&program, BPF_LD | BPF_MEM, 1);
     add(&program, BPF_ALU | BPF_ADD | BPF_K, 1);
     add(&program, BPF_RET | BPF_A, 0);

@@ -110,8 +110,13 @@ public final class ICELoop: Sendable {
         guard let tag = agents.insert() else { throw ICELoopFull() }
         // A fragment that another connection has is drawn in one of billions of cases: it is drawn again.
         for _ in 0..<4 {
-            let driven = try Driven(configuration, core, tag: tag, at: MonotonicClock.now())
-            if agents.add(driven.session.localDescription.credentials.usernameFragment, tag) { return driven }
+            do {
+                let driven = try Driven(configuration, core, tag: tag, at: MonotonicClock.now())
+                if agents.add(driven.session.localDescription.credentials.usernameFragment, tag) { return driven }
+            } catch {
+                agents.remove(tag)
+                throw error
+            }
         }
         agents.remove(tag)
         throw ICELoopFull()

@@ -2,7 +2,7 @@ import Bytes
 
 /// What a packet of a pipe says, in the clear.
 ///
-///     datagram   0xF1 | number (8) | sealed (content) | tag (16)
+///     datagram   0xF2 | number (8) | sealed (content) | tag (16)
 ///     content    kind (1) | fields
 ///     data       0 | flags (1: last bit "end") | offset (8) | bytes
 ///     ack        1 | limit (8) | flags (1: last bit "written", the one before "heard") | count (1) |
@@ -28,7 +28,7 @@ enum PipePacket: Equatable {
         static let heard = News(rawValue: 2)
     }
 
-    static let version: UInt8 = 0xF1
+    static let version: UInt8 = 0xF2
     static let headerBytes = 9
     static let maximumRanges = 24
 

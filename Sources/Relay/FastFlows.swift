@@ -357,6 +357,16 @@ extension FastFlows {
         return true
     }
 
+    /// Whether an allocation has an allowance.
+    func hasAllowance(_ handle: SlotHandle) -> Bool { allocations[handle]?.allowance != nil }
+
+    /// Ends an allocation's allowance, whose flows are suspended; returns what was left of it.
+    mutating func takeAllowance(of handle: SlotHandle) -> Int {
+        let allowance = allocations[handle]?.allowance
+        allocations[handle]?.allowance = nil
+        return retire(allowance)
+    }
+
     /// Keeps an allowance for another allocation; returns what was left of it.
     private mutating func retire(_ allowance: Allowance?) -> Int {
         guard let kernel, var allowance else { return 0 }

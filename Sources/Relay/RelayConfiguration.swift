@@ -138,6 +138,9 @@ extension RelayConfiguration {
     /// - Throws: `SystemError`, if the kernel or a lack of capabilities forbids it.
     mutating func makePortLookup() throws(SystemError) {
         guard datagramBackEnd == .socketLookup else { return }
+        guard threads <= PortLookup.threadLimit else {
+            throw SystemError("receive with more than \(PortLookup.threadLimit) threads (sk_lookup)", number: 7)
+        }
         let lookup = try PortLookup(addresses: server.relayAddresses.map(\.local), ports: server.relayPorts)
         for (index, address) in lookup.addresses.enumerated() {
             for port in lookup.ports {
@@ -147,6 +150,10 @@ extension RelayConfiguration {
                     if error.isAddressInUse { lookup.exclude(port, of: index) }
                 }
             }
+        }
+        // They are not open yet.
+        for listener in listeners where lookup.ports.contains(listener.address.port) {
+            for index in lookup.addresses.indices { lookup.exclude(listener.address.port, of: index) }
         }
         portLookup = lookup
     }

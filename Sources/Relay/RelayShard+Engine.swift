@@ -56,14 +56,24 @@ extension RelayShard {
                 _ = relayListeners.remove(Self.listener(token))
                 return
             }
-            if let place = relay.place { return releaseRelay(relay.local.port, of: place) }
+            if let place = relay.place {
+                let port = relay.local.port
+                // Closed before anybody else may have the port.
+                _ = consume relay
+                return releaseRelay(port, of: place)
+            }
             closedRelaysDrops &+= relay.name?.droppedDatagrams ?? 0
         case .openListener(let request): openRelayListener(request, at: now)
         case .connectPeer(let request): connectPeer(request, at: now)
         case .joinPeer(let id, let client): joinPeer(id, client, at: now)
         case .closePeer(let id):
             if let handle = peersByID[id] { closePeer(handle, at: now) }
-        case .channelPathsChanged(let handle): fastFlows.suspend(handle)
+        case .channelPathsChanged(let handle):
+            fastFlows.suspend(handle)
+            // Before the event that tells of an allocation's end is taken: then nobody knows any more whose bytes they were.
+            if fastFlows.hasAllowance(handle), engine.channelPaths(of: handle, at: now).isEmpty {
+                engine.giveBack(fastFlows.takeAllowance(of: handle), of: handle)
+            }
         case .channelPathsExtended(let handle): fastFlows.extend(handle)
         case .clientJoined(let client): countAllocation(of: client, 1)
         case .clientLeft(let client): countAllocation(of: client, -1)

@@ -65,18 +65,16 @@ extension RelayShard {
 
     /// Opens the socket that a relay sends from.
     ///
-    /// Somebody else may have taken the port meanwhile, for nothing holds it before. Then the relayed address cannot be used
-    /// and ends, which the client learns with its next request.
+    /// Somebody else may have taken the port meanwhile, for nothing holds it before, or there may be no descriptor left. Then
+    /// the relayed address works one way at most and ends, which the client learns with its next request.
     mutating func openSender(_ handle: SlotHandle, forbidsFragments: Bool) -> UDPSocketHandle? {
         guard let id = relays.read(handle, { $0.id }) else { return nil }
         let error = relays.update(handle) { $0.open(forbidsFragments: forbidsFragments) } ?? nil
         guard let error else { return relays.read(handle) { $0.name } ?? nil }
-        guard error.isAddressInUse else {
-            drops.count(.noSender)
-            return nil
-        }
-        drops.count(.portTaken)
-        logger.warning("Another program has taken a relay port.", ["error": .text("\(error)")])
+        drops.count(error.isAddressInUse ? .portTaken : .noSender)
+        let what =
+            error.isAddressInUse ? "Another program has taken a relay port." : "A relay has no socket to send from."
+        logger.warning(what, ["error": .text("\(error)")])
         engine.relayLost(id, at: MonotonicClock.now())
         return nil
     }
@@ -88,16 +86,19 @@ extension RelayShard {
         for _ in 0..<8 {
             let datagrams = receive(from: name, separately: true)
             let isDrained = packets.hasDrained
-            _ = receivers.update(receiver) { $0.noteReading(isDrained: isDrained) }
+            // Without room nothing was read.
+            if isDrained || !datagrams.isEmpty {
+                _ = receivers.update(receiver) { $0.noteReading(isDrained: isDrained) }
+            }
             for index in datagrams { receiveFromPort(index, receiver, at: now) }
             if isDrained || packets.isFull { return }
         }
     }
 
     private mutating func receiveFromPort(_ index: Int, _ receiver: SlotHandle, at now: Instant) {
-        let port = packets.destination(of: index).port
-        guard let handle = receivers.read(receiver, { $0.relay(at: port) }) ?? nil,
-            let id = relays.read(handle, { $0.id })
+        let destination = packets.destination(of: index)
+        guard let handle = receivers.read(receiver, { $0.relay(at: destination.port) }) ?? nil,
+            let (id, local) = relays.read(handle, { ($0.id, $0.local) }), local.ip == destination.ip
         else { return drops.count(.closedRelay) }
         receiveFromPeers(index..<index + 1, of: id, at: now)
     }

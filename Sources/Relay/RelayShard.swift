@@ -138,8 +138,8 @@ struct RelayShard: ~Copyable {
             outputLimit: configuration.streamQueueBytes * 2,
             at: MonotonicClock.now()
         )
-        udpListeners = SlotPool(limit: 64)
-        streamListeners = SlotPool(limit: 64)
+        udpListeners = SlotPool(limit: 2 * Self.listenerLimit)
+        streamListeners = SlotPool(limit: Self.listenerLimit)
         streams = SlotPool(limit: min(configuration.streams, 1 << 23))
         relays = SlotPool(limit: 1 << 23)
         receivers = SlotPool(limit: 1 << 16)
@@ -183,6 +183,12 @@ struct RelayShard: ~Copyable {
         }
     }
 
+    /// How many addresses of a kind a shard listens at.
+    private static let listenerLimit = 64
+    private static var tooManyListeners: SystemError {
+        SystemError("listen at more than \(listenerLimit) addresses", number: 7)
+    }
+
     static let readBytes = 64 * 1024
     /// What a client's kernel buffer may hold unsent.
     static let unsentBytes = 16 * 1024
@@ -203,15 +209,15 @@ struct RelayShard: ~Copyable {
         let socket = try UDPSocket(boundTo: address, options: options)
         let name = socket.handle
         let isSteered = socket.steer(threads: max(1, configuration.threads), seed: steeringSeed)
-        udpRoutes.append(name)
         try watch(socket, .udpListener)
+        udpRoutes.append(name)
         // Where the kernel does not tell the two apart they share a socket.
         if isSteered { try watch(try UDPSocket(boundTo: name.localAddress, options: options), .requestListener) }
     }
 
     private mutating func watch(_ listener: consuming UDPSocket, _ kind: Kind) throws {
         let name = listener.handle
-        guard let handle = udpListeners.insert(listener) else { return }
+        guard let handle = udpListeners.insert(listener) else { throw Self.tooManyListeners }
         let token = Self.token(kind, handle)
         guard !packets.usesRing else { return rearm.receiving.append(token) }
         try poller.add(name.descriptor, token: token, interest: .read)
@@ -224,7 +230,7 @@ struct RelayShard: ~Copyable {
         let socket = try TCPListener(boundTo: listener.address, options: options)
         let descriptor = socket.descriptor
         let element = StreamListener(socket: socket, transport: listener.transport)
-        guard let handle = streamListeners.insert(element) else { return }
+        guard let handle = streamListeners.insert(element) else { throw Self.tooManyListeners }
         try poller.add(descriptor, token: Self.token(.streamListener, handle), interest: .read)
     }
 

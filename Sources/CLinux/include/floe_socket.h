@@ -85,9 +85,9 @@ int floe_set_option(int descriptor, int family, floe_option option, int value);
 /// Returns the value, or a negative errno.
 int floe_get_option(int descriptor, int family, floe_option option);
 
-/// The first two bytes of a UDP payload from which on it is data: ChannelData, and records of DTLS with data in them. Below
-/// are STUN messages and handshakes.
-enum { FLOE_STEER_DATA = 0x1700 };
+/// The first two bytes of a UDP payload from which on it is data: ChannelData, and records of DTLS with data in them; and
+/// those from which on it is a DTLS handshake. Below are STUN messages, if they have the magic cookie; else it is noise.
+enum { FLOE_STEER_HANDSHAKE = 0x1400, FLOE_STEER_DATA = 0x1700 };
 
 /// Has the kernel choose among the UDP sockets that share the port of this one, which is bound: by the client's address
 /// one of so many threads, by the first bytes one of the thread's two sockets. Sockets count in the order in which they
