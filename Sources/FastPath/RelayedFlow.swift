@@ -143,7 +143,7 @@ public struct FlowTraffic: Hashable, Sendable {
 
 /// Bytes that flows with a limit may relay together: what user space has taken from the limit, and not yet spent itself.
 public struct Allowance: Sendable {
-    let index: UInt32
+    package let index: UInt32
     /// All bytes that were ever granted.
     public var granted: UInt64 = 0
 

@@ -243,6 +243,29 @@ import Testing
         #expect(areLimited)
     }
 
+    @Test func `what an ended allocation may still spend is taken back at once, though its flows wait to be closed`()
+        throws
+    {
+        var flows = FastFlows(kernel)
+        var now = start
+        let all = [Self.handle: try paths(2, toPeer: start + .seconds(300))]
+        flows.extend(Self.handle)
+        settle(&flows, all, isLimited: true, at: &now)
+        let isGranted = flows.grant(5000, to: Self.handle)
+        kernel.change { $0.spent = [1: 1200] }
+        flows.suspend(Self.handle)
+        let (had, left) = (flows.hasAllowance(Self.handle), flows.takeAllowance(of: Self.handle))
+        #expect(isGranted && had && left == 3800)
+        let (has, again) = (flows.hasAllowance(Self.handle), flows.takeAllowance(of: Self.handle))
+        #expect(!has && again == 0)
+        #expect(kernel.read { $0.granted[1] } == 1200, "a packet that is on its way finds nothing to spend")
+        #expect(kernel.flows(at: now).isEmpty)
+        let next = flows.next(at: now)
+        let change = flows.update(try #require(next), to: [], isLimited: true, at: now)
+        let count = flows.count
+        #expect(change.unspent == 0 && count == 0, "nothing is given back twice")
+    }
+
     @Test func `a changed route is seen a minute later`() throws {
         var flows = FastFlows(kernel)
         var now = start

@@ -22,6 +22,8 @@ final class CountingKernel: FlowKernel {
         var slotLimit: UInt32 = 4096
         var allowances: UInt32 = 0
         var allowanceLimit: UInt32 = 64
+        var granted: [UInt32: UInt64] = [:]
+        var spent: [UInt32: UInt64] = [:]
         var route: FlowRoute? = FlowRoute(interface: 7, mtu: 1500)
         var refusal: SystemError?
         var routesAsked = 0
@@ -122,8 +124,9 @@ final class CountingKernel: FlowKernel {
         }
     }
 
-    func grant(_ allowance: Allowance) {}
-    func spent(of allowance: Allowance) -> UInt64 { 0 }
+    func grant(_ allowance: Allowance) { state.withLock { $0.granted[allowance.index] = allowance.granted } }
+
+    func spent(of allowance: Allowance) -> UInt64 { state.withLock { $0.spent[allowance.index] ?? 0 } }
 }
 
 /// What packets of a flow look like.
