@@ -13,6 +13,9 @@ AS_ROOT := $(SUDO) /usr/bin/python3
 BUILD_PACKAGES := make pkg-config libssl-dev libwslay-dev libsqlite3-dev libc-ares-dev
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium coturn haproxy nftables conntrack iproute2 procps openssl python3 curl \
 	python3-aioice libnice10 miniupnpd-nftables
+# Tests of drivers and services with sockets and clocks of the system, and of whole paths between two of them.
+DRIVERS := LoopbackTests|NameResolverTests|RelayTests|WebServiceTests|ServerTests|InstrumentsTests|BenchTests
+PATHS := ICETransportTests|PeerToolsTests
 RELEASE := -c release --static-swift-stdlib
 
 .PHONY: help run build test lint documentation unit model-long allocations instructions thread-sanitizer fuzz fuzz-long \
@@ -38,8 +41,13 @@ documentation: ## check that what scripts have written is up to date
 	Scripts/list-page-files --check
 	Scripts/coverage-table --check
 
+# Engines first, as parallel as the machine is. What has sockets, threads and clocks waits until they leave it time, and two
+# ends of one path that a test plays both wait for nothing else.
 unit: build-packages ## the tests that need no root; with it, relays by sk_lookup as well
-	$(SWIFT) test --skip '^FastPathTests\.'
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build --skip '^($(DRIVERS)|$(PATHS)|FastPathTests)\.'
+	$(SWIFT) test --skip-build --filter '^($(DRIVERS))\.'
+	$(SWIFT) test --skip-build --no-parallel --filter '^($(PATHS))\.'
 
 model-long: build-packages ## a million random operations of the TURN server against its model (FLOE_SEED=n replays one)
 	FLOE_MODEL_OPERATIONS=1000000 $(SWIFT) test --filter 'TURNServerTests.ModelTests'
