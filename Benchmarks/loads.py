@@ -52,7 +52,8 @@ def minimal(tools, place, directory):
 
 
 # Where many sockets cost something.
-MANY = ("loopback-1000-to-clients", "loopback-5000-to-clients", "loopback-allocations", "namespaces-1000-to-clients")
+MANY = ("loopback-1000-to-clients", "loopback-5000-to-clients", "loopback-allocations", "namespaces-1000-to-clients",
+        "namespaces-paced-80000")
 COTURN, MINIMAL = "coturn", "C relay"
 # `needs` is the option that the program must know; `--io` is left out of the command where it is not known.
 VARIANTS = [
@@ -91,15 +92,16 @@ def burst(place, direction):
 
 
 LOADS = [
-    relayed("loopback", 1, "to-peers"),
+    *(relayed("loopback", 1, direction) for direction in ("to-peers", "to-clients")),
     *(relayed("loopback", 100, direction) for direction in ("to-peers", "to-clients")),
-    relayed("loopback", 5000, "to-clients"),
+    *(relayed("loopback", count, "to-clients") for count in (1000, 5000)),
     burst("loopback", "to-peers"),
     burst("loopback", "to-clients"),
     Load("loopback", "bindings", "Binding requests", "--load", "bindings", "--window", "256"),
     Load("loopback", "allocations", "Allocate with its challenge, 5000 allocations", "--load", "allocations",
          "--clients", "5000"),
     *(relayed("namespaces", 100, direction, "--window", "1024") for direction in ("to-peers", "to-clients")),
+    relayed("namespaces", 1000, "to-clients", "--window", "1024"),
     relayed("namespaces", 100, "to-peers", "--window", "1024", size=1200),
     burst("namespaces", "to-peers"),
     burst("namespaces", "to-clients"),
