@@ -22,6 +22,8 @@ public struct PipePump: ~Copyable {
         public var elapsed = TimeSpan.zero
         /// The smoothed round trip at the end.
         public var roundTrip: TimeSpan?
+        /// Whether the other end has everything, though perhaps not yet written.
+        public var isDelivered = false
         /// What went wrong; `nil` if both streams are complete, and were written at their ends.
         public var failure: String?
     }
@@ -57,16 +59,19 @@ public struct PipePump: ~Copyable {
     private var engine: PipeEngine
     private let input: Int32?
     private let output: PipeOutput
+    private let stop: PipeStop?
     private var isInputEnded = false
+    private var isPathLost = false
     private var failure: String?
 
     /// Writes in one turn, at most.
     private static let writesPerTurn = 64
 
     /// Makes a pump; without `input` nothing is sent.
-    public init(_ connection: ICEConnection, _ keys: PipeKeys, input: Int32?, output: Int32) {
+    public init(_ connection: ICEConnection, _ keys: PipeKeys, input: Int32?, output: Int32, stop: PipeStop? = nil) {
         self.connection = connection
         self.input = input
+        self.stop = stop
         self.output = PipeOutput(output)
         engine = PipeEngine(keys, at: MonotonicClock.now())
     }
@@ -81,6 +86,7 @@ public struct PipePump: ~Copyable {
         let poller = try Poller()
         var events = PollEvents(capacity: 4)
         try poller.add(news.descriptor, token: 0, interest: .read)
+        if let stop { try poller.add(stop.descriptor, token: 3, interest: .read) }
         var reading = Watch(descriptor: input ?? -1, token: 1, interest: .read)
         var writing = Watch(descriptor: output.descriptor, token: 2, interest: .write)
         var mail: [News] = []
@@ -93,30 +99,25 @@ public struct PipePump: ~Copyable {
             for message in mail { take(message, at: now) }
             mail.removeAll(keepingCapacity: true)
             engine.handleTimeout(at: now)
-            if engine.hasForeignPeer(at: now) { failure = "the other end has another code" }
-            if engine.isAborted { failure = "the other end has given up before everything was sent and written" }
-            let isBlocked = deliver()
-            // What was not written is not acknowledged.
-            guard failure == nil else { break }
+            let isStopped = stop?.take() == true
+            if failure == nil { notice(isStopped, at: now) }
+            let isBlocked = failure == nil && deliver()
+            // The other end must not take its stream for complete, nor wait until the path is lost.
+            if failure != nil { engine.abort(at: now) }
             transmit(at: now)
-            guard !engine.isOver else { break }
+            guard !engine.isOver, failure == nil || !isPathLost else { break }
             if now >= progressAt {
                 progress(outcome(since: start))
                 progressAt = now + .seconds(1)
             }
-            let wantsInput = input != nil && !isInputEnded && engine.writableBytes > 0
+            let wantsInput = failure == nil && input != nil && !isInputEnded && engine.writableBytes > 0
             try reading.set(wantsInput, poller)
             try writing.set(isBlocked, poller)
             let canRead = wantsInput && reading.isAlwaysReady
-            let isBusy = canRead || !isBlocked && !engine.readable.isEmpty
+            let isBusy = canRead || failure == nil && !isBlocked && !engine.readable.isEmpty
             let next = isBusy ? now : min(engine.nextTimeout ?? .distantFuture, progressAt)
             try poller.wait(until: next, into: &events)
             if canRead || events.indices.contains(where: { events[$0].token == 1 }) { readInput() }
-        }
-        if failure != nil, !engine.isAborted {
-            // The other end must not take its stream for complete, nor wait until the path is lost.
-            engine.abort()
-            transmit(at: MonotonicClock.now())
         }
         return outcome(since: start)
     }
@@ -150,8 +151,15 @@ public struct PipePump: ~Copyable {
         }
     }
 
+    private mutating func notice(_ isStopped: Bool, at now: Instant) {
+        if engine.hasForeignPeer(at: now) { failure = "the other end has another code" }
+        if engine.isAborted { failure = "the other end has given up before everything was sent and written" }
+        if isStopped { failure = "it was interrupted before everything was sent and written" }
+    }
+
     /// What has come can still be written; what the other end has not confirmed is not known to be.
     private mutating func losePath(_ cause: String, at now: Instant) {
+        isPathLost = true
         guard failure == nil, !engine.handlePathLoss(at: now) else { return }
         failure = engine.hasDelivered ? "\(cause) before the other end had written everything" : cause
     }
@@ -209,6 +217,7 @@ public struct PipePump: ~Copyable {
             resentCount: engine.resentCount,
             elapsed: MonotonicClock.now() - start,
             roundTrip: engine.roundTrip,
+            isDelivered: engine.hasDelivered,
             failure: failure
         )
     }

@@ -50,7 +50,11 @@ public struct PipeEngine: Sendable {
     private var farewellAt: Instant?
     private var endsAt: Instant?
     private var endsLatestAt = Instant.distantFuture
-    private var aborts = 0
+    /// When the next word of giving up is due, and until when it is said.
+    private var abortAt = Instant.distantFuture
+    private var abortEndsAt: Instant?
+    /// Whether such a word of the other end is to be answered.
+    private var mustAnswerAbort = false
     private var isPathLost = false
     private var hasHeard = false
     private let startedAt: Instant
@@ -60,6 +64,9 @@ public struct PipeEngine: Sendable {
     /// How long it does so at most, where the other never hears.
     static let longestFarewellTime = TimeSpan.seconds(30)
     private static let farewellPause = TimeSpan.milliseconds(200)
+    /// How long an end that gives up says so, unless it is answered.
+    static let abortTime = TimeSpan.seconds(1)
+    private static let abortPause = TimeSpan.milliseconds(100)
     /// How long datagrams may all be forged before the other end is taken to have another key.
     static let keyTime = TimeSpan.seconds(10)
 
@@ -94,8 +101,14 @@ public struct PipeEngine: Sendable {
     /// Forgets the first bytes of `readable`: their owner has written or used them.
     public mutating func consume(_ count: Int) { sink.consume(count) }
 
-    /// Ends before the time, and has `pollTransmit` tell the other end so: it must not take a stream for complete.
-    public mutating func abort() { aborts = 3 }
+    /// Ends before the time and says so until the other end answers, or a second is over.
+    ///
+    /// The other end must not take a stream for complete, nor wait until the path is lost. Go on as before until `isOver`.
+    public mutating func abort(at now: Instant) {
+        guard abortEndsAt == nil, !isAborted else { return }
+        abortAt = now
+        abortEndsAt = now + Self.abortTime
+    }
 
     /// Notes that datagrams come and go no more; whether both streams can be completed without them.
     public mutating func handlePathLoss(at now: Instant) -> Bool {
@@ -162,7 +175,7 @@ public struct PipeEngine: Sendable {
         case .ack(let limit, let news, let ranges):
             flight.acknowledge(ranges, limit: limit, at: now)
             take(news)
-        case .abort: isAborted = isAborted || !hasSucceeded
+        case .abort: takeAbort()
         }
         // Who speaks may not have heard our last word.
         if endsAt != nil { endsAt = min(now + Self.farewellTime, endsLatestAt) }
@@ -177,13 +190,14 @@ public struct PipeEngine: Sendable {
             farewells = max(farewells, 1)
             farewellAt = now + Self.farewellPause
         }
-        if let endsAt, endsAt <= now { isOver = true }
+        if let end = abortEndsAt ?? endsAt, end <= now { isOver = true }
         settle(at: now)
     }
 
     /// When `handleTimeout` must be called.
     public var nextTimeout: Instant? {
         guard !isOver else { return nil }
+        if let abortEndsAt { return min(abortAt, abortEndsAt) }
         var next = min(flight.nextTimeout ?? .distantFuture, sink.acknowledgeAt ?? .distantFuture)
         next = min(next, farewellAt ?? .distantFuture, endsAt ?? .distantFuture)
         return next == .distantFuture ? nil : next
@@ -191,9 +205,14 @@ public struct PipeEngine: Sendable {
 
     /// Takes the next datagram to send.
     public mutating func pollTransmit(at now: Instant) -> [UInt8]? {
-        guard aborts == 0 else {
-            aborts -= 1
-            isOver = aborts == 0
+        if mustAnswerAbort {
+            mustAnswerAbort = false
+            isOver = true
+            return seal(.abort)
+        }
+        if abortEndsAt != nil {
+            guard !isOver, abortAt <= now else { return nil }
+            abortAt = now + Self.abortPause
             return seal(.abort)
         }
         // What was consumed since the last call may be the last of it.
@@ -225,7 +244,15 @@ public struct PipeEngine: Sendable {
         }
     }
 
+    private mutating func takeAbort() {
+        // It answers ours, or has given up at the same time: both know.
+        guard abortEndsAt == nil else { return isOver = true }
+        isAborted = isAborted || !hasSucceeded
+        mustAnswerAbort = true
+    }
+
     private mutating func settle(at now: Instant) {
+        guard abortEndsAt == nil else { return }
         if sink.isConsumed, !hasPeerHeard, farewellAt == nil { sayFarewell(at: now) }
         guard hasSucceeded else { return }
         if isPathLost { isOver = true }

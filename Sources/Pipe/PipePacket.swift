@@ -16,7 +16,7 @@ enum PipePacket: Equatable {
     case data(offset: UInt64, isEnd: Bool, bytes: [UInt8])
     /// Numbers that have come, the highest range first, and the offset up to which bytes are taken.
     case ack(limit: UInt64, news: News, ranges: [ClosedRange<UInt64>])
-    /// The sender ends before its time: neither stream is to be taken for complete.
+    /// The sender ends before its time, or has heard that the receiver does: neither stream is to be taken for complete.
     case abort
 
     /// How far the sender of an acknowledgement is with the end.

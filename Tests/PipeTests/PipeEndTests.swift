@@ -88,18 +88,50 @@ import Testing
         }
     }
 
-    @Test func `who gives up tells the other, also when a word of it is lost`() throws {
-        for lost in 0...2 {
-            var world = World(Self.file, [], seed: 7, loss: 0)
-            world.isReading[1] = false
-            _ = world.run()
-            world.ends[1].abort()
-            var words: [[UInt8]] = []
-            while let datagram = world.ends[1].pollTransmit(at: world.now) { words.append(datagram) }
-            #expect(words.count == 3 && world.ends[1].isOver && !world.ends[1].hasSucceeded)
-            for word in words.dropFirst(lost) { _ = world.ends[0].receive(word, at: world.now) }
-            #expect(world.ends[0].isAborted && !world.ends[0].hasSucceeded)
-        }
+    @Test(arguments: 0..<40 as Range<UInt64>)
+    func `who gives up is heard over a bad network, and hears that it was`(seed: UInt64) {
+        var world = World(Self.file, [], seed: seed, loss: seed)
+        world.isReading[1] = false
+        _ = world.run()
+        world.ends[1].abort(at: world.now)
+        let start = world.now
+        let isOver = world.run()
+        #expect(isOver && world.ends[0].isAborted, "seed \(seed)")
+        #expect(!world.ends[0].hasSucceeded && !world.ends[1].hasSucceeded && !world.ends[1].isAborted, "seed \(seed)")
+        #expect(world.now <= start + .milliseconds(1100), "seed \(seed)")
+    }
+
+    @Test func `who gives up while nothing comes through is heard when it does again, and ends at the answer`() {
+        var world = World(Self.file, [], seed: 7, loss: 0, delay: 20, spread: 0)
+        world.isReading[1] = false
+        _ = world.run()
+        world.ends[1].abort(at: world.now)
+        world.deafUntil = world.now + .milliseconds(850)
+        let answered = world.now + .milliseconds(940)
+        let isOver = world.run()
+        #expect(isOver && world.ends[0].isAborted)
+        #expect(world.now == answered)
+    }
+
+    @Test func `who gives up and is not heard ends all the same, within a second`() {
+        var world = World(Self.file, [], seed: 7, loss: 0)
+        world.isReading[1] = false
+        _ = world.run()
+        let end = world.now + .seconds(1)
+        world.deafUntil = .distantFuture
+        world.ends[1].abort(at: world.now)
+        let isOver = world.run(for: .seconds(2))
+        #expect(!isOver && world.ends[1].isOver && !world.ends[0].isOver && !world.ends[0].isAborted)
+        #expect(world.ends[1].nextTimeout == nil && world.now >= end)
+    }
+
+    @Test func `two that give up at the same time end at once`() {
+        var world = World(Self.file, Self.file, seed: 7, loss: 0, delay: 20, spread: 0)
+        world.ends[0].abort(at: .zero)
+        world.ends[1].abort(at: .zero)
+        let isOver = world.run()
+        #expect(isOver && world.now == Instant.zero + .milliseconds(20))
+        #expect(world.ends.allSatisfy { !$0.hasSucceeded })
     }
 
     @Test func `a word of giving up after the success is too late`() throws {
@@ -107,7 +139,7 @@ import Testing
         world.lostLastWords = [.max, 0]
         _ = world.run()
         #expect(world.ends[0].hasSucceeded)
-        world.ends[1].abort()
+        world.ends[1].abort(at: world.now)
         let polled = world.ends[1].pollTransmit(at: world.now)
         _ = world.ends[0].receive(try #require(polled), at: world.now)
         #expect(!world.ends[0].isAborted)

@@ -31,6 +31,8 @@ struct World {
     var isReading = [true, true]
     /// How many datagrams of each end are lost for certain once it has consumed everything.
     var lostLastWords = [0, 0]
+    /// Until when all datagrams are lost.
+    var deafUntil = Instant.zero
 
     init(_ first: [UInt8], _ second: [UInt8], seed: UInt64, loss: UInt64, delay: UInt64 = 20, spread: UInt64 = 10) {
         ends = [true, false].map { isOfferer in
@@ -61,6 +63,7 @@ struct World {
                 lostLastWords[end] -= 1
                 continue
             }
+            guard now >= deafUntil else { continue }
             // Each hundredth comes twice.
             for _ in 0..<(entropy.next() % 100 == 0 ? 2 : 1) where entropy.next() % 100 >= loss {
                 let late = spread == 0 ? 0 : entropy.next() % spread
