@@ -6,7 +6,7 @@ import Testing
 
 @testable import PeerTools
 
-@Suite(.timeLimit(.minutes(1))) struct PumpTests {
+@Suite(.timeLimit(.minutes(5))) struct PumpTests {
     private static func bytes(_ mebibytes: Int, seed: UInt64) -> [UInt8] {
         var entropy = Entropy.seeded(seed)
         let block = entropy.bytes(1 << 20)
@@ -109,26 +109,44 @@ import Testing
         let output = try Ends.Pair()
         let numbers = (input.number, output.writingNumber, output.readingNumber)
         let pumps = try await Pumps()
-        async let sending = pumps.run(isFirst: true, from: numbers.0, to: -1)
-        let (progress, told) = AsyncStream<UInt64>.makeStream()
-        async let receiving = pumps.run(isFirst: false, from: nil, to: numbers.1) { told.yield($0.receivedBytes) }
-        // The reader takes a little, until all has come; then the path goes.
+        let (sent, toldSent) = AsyncStream<Bool>.makeStream()
+        async let sending = pumps.run(isFirst: true, from: numbers.0, to: -1) { toldSent.yield($0.isDelivered) }
+        async let receiving = pumps.run(isFirst: false, from: nil, to: numbers.1)
+        // The reader takes a little, until all has come and the sender knows it; then the path goes.
         let start = try await onThread { Ends.read(1000, from: numbers.2) }
-        for await count in progress where count == 1 << 20 { break }
+        for await isDelivered in sent where isDelivered { break }
         await pumps.end()
         let rest = try await onThread { Ends.read((1 << 20) - 1000, from: numbers.2) }
         let outcomes = try await [sending, receiving]
         #expect(start.count + rest.count == 1 << 20)
-        #expect(outcomes[0].failure?.hasPrefix("the connection was closed before the other end") == true)
+        #expect(outcomes[0].failure == "the connection was closed before the other end had written everything")
         #expect(outcomes[1].failure == nil)
+    }
+
+    @Test func `a pump that is stopped tells the other end`() async throws {
+        let input = try Ends.Pair()
+        let output = try Ends.Pair()
+        let numbers = (input.readingNumber, output.writingNumber, output.readingNumber)
+        let pumps = try await Pumps()
+        let stop = try PipeStop()
+        async let sending = pumps.run(isFirst: true, from: numbers.0, to: -1, stop: stop)
+        async let receiving = pumps.run(isFirst: false, from: nil, to: numbers.1)
+        try Ends.write([1], to: input.writingNumber)
+        let read = try await onThread { Ends.read(1, from: numbers.2) }
+        #expect(read == [1])
+        stop.stop()
+        let outcomes = try await [sending, receiving]
+        #expect(outcomes[0].failure == "it was interrupted before everything was sent and written")
+        #expect(outcomes[1].failure == "the other end has given up before everything was sent and written")
+        await pumps.end()
     }
 }
 
 @Suite struct PipeOutputTests {
-    @Test(arguments: [false, true])
-    func `what has no room is refused and not waited for`(isSocket: Bool) throws {
+    @Test(arguments: [false, true], [true, false])
+    func `what has no room is refused and not waited for`(isSocket: Bool, opensAnew: Bool) throws {
         let pair = try Ends.Pair(isSocket: isSocket)
-        let output = PipeOutput(pair.writingNumber)
+        let output = PipeOutput(pair.writingNumber, opensAnew: opensAnew)
         var sent: [UInt8] = []
         var refusals = 0
         var received: [UInt8] = []
@@ -162,11 +180,57 @@ import Testing
         #expect(output.write([1]) == .wrote(1))
     }
 
-    @Test func `the end of the reader is told in a sentence`() throws {
+    @Test(arguments: [false, true], [true, false])
+    func `the end of the reader is told in a sentence`(isFull: Bool, opensAnew: Bool) throws {
         signal(SIGPIPE, SIG_IGN)
         var pair = try Ends.Pair()
+        let output = PipeOutput(pair.writingNumber, opensAnew: opensAnew)
+        while isFull, case .wrote = output.write([UInt8](repeating: 0, count: 4096)[...]) {}
         pair.reading = nil
         let words = "whoever reads the output has ended before everything was written"
-        #expect(PipeOutput(pair.writingNumber).write([1]) == .failed(words))
+        #expect(output.write([1]) == .failed(words))
+        #expect(PipeOutput(pair.writingNumber, opensAnew: opensAnew).write([1]) == .failed(words))
+    }
+
+    /// Each end of a line is two bytes on a terminal, so that there may be room for a part of what is written.
+    @Test(arguments: [true, false])
+    func `a terminal that shows nothing is not waited for`(opensAnew: Bool) throws {
+        let terminal = try Ends.Terminal()
+        let output = PipeOutput(terminal.slave.number, opensAnew: opensAnew)
+        let lines = (0..<3000).map { UInt8(opensAnew && $0 % 50 == 49 ? 10 : 120) }
+        var sent: [UInt8] = []
+        while case .wrote(let count) = output.write(lines[...]) { sent += lines.prefix(count) }
+        #expect(!sent.isEmpty)
+        let shown = sent.flatMap { $0 == 10 ? [13, 10] : [$0] }
+        #expect(Ends.read(shown.count, from: terminal.master.number) == shown)
+        try Ends.waitForRoom(output.descriptor)
+        #expect(output.write([1]) == .wrote(1))
+        #expect(fcntl(terminal.slave.number, F_GETFL) & O_NONBLOCK == 0)
+    }
+
+    @Test(arguments: [true, false])
+    func `a terminal that its user has halted is not waited for, and goes on`(opensAnew: Bool) throws {
+        let terminal = try Ends.Terminal()
+        let output = PipeOutput(terminal.slave.number, opensAnew: opensAnew)
+        tcflow(terminal.slave.number, TCOOFF)
+        #expect(output.write([120]) == .later)
+        tcflow(terminal.slave.number, TCOON)
+        try Ends.waitForRoom(output.descriptor)
+        #expect(output.write([120]) == .wrote(1))
+    }
+
+    @Test func `a terminal that is gone is told, and its other side is not mistaken for one`() throws {
+        let output: PipeOutput
+        do {
+            let terminal = try Ends.Terminal()
+            #expect(PipeOutput(terminal.master.number).write([120]) == .wrote(1))
+            #expect(Ends.read(1, from: terminal.master.number) == [120])
+            output = PipeOutput(terminal.slave.number)
+        }
+        guard case .failed(let words) = output.write([120]) else {
+            Issue.record("nothing is told")
+            return
+        }
+        #expect(words.contains("cannot be written"))
     }
 }

@@ -52,12 +52,13 @@ struct Pumps {
         isFirst: Bool,
         from input: Int32?,
         to output: Int32,
+        stop: PipeStop? = nil,
         progress: @escaping @Sendable (PipePump.Outcome) -> Void = { _ in }
     ) async throws -> PipePump.Outcome {
         let connection = isFirst ? first : second
         return try await onThread {
             let keys = PipeKeys(secret: "s", offerer: "o", answerer: "a", isOfferer: isFirst)
-            var pump = PipePump(connection, keys, input: input, output: output)
+            var pump = PipePump(connection, keys, input: input, output: output, stop: stop)
             return try pump.run(progress: progress)
         }
     }
@@ -93,6 +94,23 @@ enum Ends {
         try write(bytes, to: file.number)
         lseek(file.number, 0, SEEK_SET)
         return file
+    }
+
+    /// A terminal of a program, and the other side of it, which shows what is written, or does not.
+    struct Terminal: ~Copyable {
+        let master: Descriptor
+        let slave: Descriptor
+
+        init() throws {
+            let number = unsafe open("/dev/ptmx", O_RDWR | O_NOCTTY)
+            var isLocked: Int32 = 0
+            // TIOCSPTLCK reads a number that lives through the call; TIOCGPTPEER opens the other side.
+            let result = unsafe ioctl(number, 0x4004_5431, &isLocked)
+            let peer = ioctl(number, 0x5441, O_RDWR | O_NOCTTY)
+            master = Descriptor(owning: number)
+            slave = Descriptor(owning: peer)
+            try #require(result == 0 && peer >= 0)
+        }
     }
 
     /// Two ends of something that holds little: what is written to the second is read from the first.
@@ -140,6 +158,14 @@ enum Ends {
             guard result > 0 else { break }
         }
         return bytes
+    }
+
+    /// Waits until a descriptor can be written: what is read at the other side makes room a little later.
+    static func waitForRoom(_ descriptor: Int32) throws {
+        let poller = try Poller()
+        var events = PollEvents(capacity: 1)
+        try poller.add(descriptor, token: 0, interest: .write)
+        try poller.wait(until: MonotonicClock.now() + .seconds(60), into: &events)
     }
 
     static func content(_ file: borrowing Descriptor) -> [UInt8] {
