@@ -15,6 +15,8 @@ public final class SignalingClient: Sendable {
     /// What the server has said.
     public let messages: AsyncStream<ServerMessage>
     private let outgoing: Mailbox<ClientMessage?>
+    /// Ends with the thread.
+    private let life: AsyncStream<Void>
 
     /// Begins to connect; `messages` ends when the connection does, after an error if it was not `leave`.
     ///
@@ -23,6 +25,8 @@ public final class SignalingClient: Sendable {
         let place = try SignalingPlace(url)
         let (messages, continuation) = AsyncStream<ServerMessage>.makeStream(bufferingPolicy: .bufferingNewest(1024))
         self.messages = messages
+        let (life, end) = AsyncStream<Void>.makeStream()
+        self.life = life
         do throws(SystemError) {
             let outgoing = try Mailbox<ClientMessage?>(limit: 1024)
             self.outgoing = outgoing
@@ -33,10 +37,18 @@ public final class SignalingClient: Sendable {
                     continuation.yield(.error(.badMessage, message: failure.description, sequence: nil))
                 }
                 continuation.finish()
+                end.finish()
             }
         } catch {
             throw PeerError("\(error)")
         }
+    }
+
+    /// A client that others play: what the server says, and what is said to it.
+    init(_ messages: AsyncStream<ServerMessage>, _ outgoing: Mailbox<ClientMessage?>) {
+        self.messages = messages
+        self.outgoing = outgoing
+        life = AsyncStream { $0.finish() }
     }
 
     deinit { leave() }
@@ -56,6 +68,23 @@ public final class SignalingClient: Sendable {
     public func leave() {
         _ = outgoing.push(.leave)
         _ = outgoing.push(nil)
+    }
+
+    /// Ends the session and the connection, and waits for that, but no longer than half a second.
+    ///
+    /// A process that ends at once would leave a session behind, which the server keeps for its return.
+    public func end() async {
+        leave()
+        let life = life
+        // A task of its own waits also where the caller was cancelled.
+        await Task {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { for await _ in life {} }
+                group.addTask { try? await Task.sleep(for: .milliseconds(500)) }
+                await group.next()
+                group.cancelAll()
+            }
+        }.value
     }
 }
 

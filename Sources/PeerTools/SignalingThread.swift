@@ -90,6 +90,7 @@ struct SignalingThread: ~Copyable {
                 outgoing.receive(into: &mail)
                 for message in mail { take(message) }
                 mail.removeAll(keepingCapacity: true)
+                if isLeaving, !isOpen { return nil }
                 let now = MonotonicClock.now()
                 if now >= pingAt {
                     _ = socket.send(text: ClientFrame(.ping(id: 1)).text)
@@ -119,10 +120,7 @@ struct SignalingThread: ~Copyable {
     }
 
     private mutating func take(_ message: ClientMessage?) {
-        guard let message else {
-            isLeaving = true
-            return socket.close(.normal, at: MonotonicClock.now())
-        }
+        guard let message else { return isLeaving = true }
         waiting.append(message)
     }
 
@@ -154,6 +152,8 @@ struct SignalingThread: ~Copyable {
             }
         }
         sendWaiting()
+        // After the last words: the server keeps the session of a client that is only gone.
+        if isLeaving { socket.close(.normal, at: now) }
         while isOpen, socket.hasOutput {
             var output: [UInt8] = []
             output.append(addingCapacity: 16_384) { _ = socket.pollTransmit(into: &$0) }

@@ -78,9 +78,9 @@ enum DoctorCommand {
         let meeting = try await plan.meet(loop)
         let start = MonotonicClock.now()
         var findings = Findings()
-        let isConnected = await PeerOptions.connected(meeting)
+        let path = await meeting.path()
         var report: ICEReport?
-        if isConnected {
+        if path == .connected {
             findings.connectMilliseconds = milliseconds(MonotonicClock.now() - start)
             (findings.roundTripMilliseconds, report) = await PingPong.run(meeting.connection)
         }
@@ -90,6 +90,10 @@ enum DoctorCommand {
             fill(&findings, report)
             findings.outcome = "\(report.verdict.outcome)"
             findings.summary = report.verdict.summary
+        }
+        if case .failed(let words) = path {
+            findings.outcome = "failed"
+            findings.summary = [words, report?.verdict.summary].compactMap(\.self).joined(separator: " ")
         }
         await meeting.end()
         return findings
@@ -188,7 +192,7 @@ enum PingPong {
                     tally.state.withLock { $0.sentAt[sent] = MonotonicClock.now() }
                     connection.send([Array("floe ping \(number)".utf8)])
                 }
-                try? await Task.sleep(for: .milliseconds(50))
+                guard (try? await Task.sleep(for: .milliseconds(50))) != nil else { break }
             }
             group.cancelAll()
         }

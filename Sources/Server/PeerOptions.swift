@@ -36,42 +36,51 @@ enum PeerOptions {
         ]
     )
 
+    /// How long a command that is interrupted may take to tell its peer and its servers.
+    private static let endingTime = TimeSpan.seconds(3)
+
     /// Runs something asynchronous to its end on the calling thread's behalf; errors become sentences and code 1.
+    ///
+    /// A signal cancels its task, so that the peer and the servers are told, and becomes 128 and its number; a second one
+    /// ends without that.
     static func wait(_ body: @escaping @Sendable () async throws -> Int32) throws(UsageError) -> Int32 {
         do throws(SystemError) {
+            let signals = try SignalWatcher()
             let ended = try Mailbox<Int32>(limit: 1)
-            Task {
+            let task = Task {
                 do {
                     _ = ended.push(try await body())
                 } catch {
-                    Console.printError("floe: \(error)")
+                    if !Task.isCancelled { Console.printError("floe: \(sentence(error))") }
                     _ = ended.push(1)
                 }
             }
             let poller = try Poller()
             try poller.add(ended.descriptor, token: 0, interest: .read)
-            var events = PollEvents(capacity: 1)
+            try poller.add(signals.descriptor, token: 1, interest: .read)
+            var events = PollEvents(capacity: 2)
             var codes: [Int32] = []
+            var interruption: (code: Int32, end: Instant)?
             while codes.isEmpty {
-                try poller.wait(until: nil, into: &events)
+                try poller.wait(until: interruption?.end, into: &events)
                 ended.receive(into: &codes)
+                while let signal = signals.next() {
+                    if let interruption { return interruption.code }
+                    interruption = (128 + signal.rawValue, MonotonicClock.now() + endingTime)
+                    task.cancel()
+                }
+                if let interruption, MonotonicClock.now() >= interruption.end { return interruption.code }
             }
-            return codes[0]
+            return interruption?.code ?? codes[0]
         } catch {
             throw UsageError("\(error)")
         }
     }
 
-    /// Waits until data can flow; `false` if that fails.
-    static func connected(_ meeting: Meeting) async -> Bool {
-        for await state in meeting.connection.states {
-            switch state {
-            case .connected, .completed: return true
-            case .failed, .closed: return false
-            case .new, .checking, .disconnected: continue
-            }
-        }
-        return false
+    /// An error as a sentence, with its full stop.
+    static func sentence(_ error: any Error) -> String {
+        let words = "\(error)"
+        return words.hasSuffix(".") ? words : words + "."
     }
 
     /// `connected directly: 192.0.2.1:5000 to 198.51.100.2:6000`.
@@ -216,7 +225,7 @@ struct PeerPlan: Sendable {
                     "floe: no signaling at \(server): \(error); the usual ports of STUN and TURN are tried"
                 )
             }
-            client.leave()
+            await client.end()
         }
         let examiner = Examiner(
             configuration,
@@ -232,11 +241,16 @@ struct PeerPlan: Sendable {
         case .nobody: throw PeerError("there is nobody to meet")
         case .server(let url, let room):
             let client = try SignalingClient(server: url, room: room, name: "floe", tls: webTLS)
-            return try await Meetings.join(client, loop) { role, servers in
-                var configuration = base
-                configuration.ice.role = role
-                configuration.use(servers)
-                return configuration
+            do {
+                return try await Meetings.join(client, loop) { role, servers in
+                    var configuration = base
+                    configuration.ice.role = role
+                    configuration.use(servers)
+                    return configuration
+                }
+            } catch {
+                await client.end()
+                throw error
             }
         case .offer:
             return try await Meetings.offer(loop, patient(.controlling)) {

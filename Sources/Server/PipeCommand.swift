@@ -48,8 +48,6 @@ enum PipeCommand {
             throw UsageError("Say how to meet the other end: with a CODE, --server, --offer or --answer.")
         }
         let receives = arguments.has("receive")
-        // A closed output is an error of the write, not the end of the process.
-        signal(SIGPIPE, SIG_IGN)
         return try PeerOptions.wait {
             let loop = try ICELoop(plan.loopOptions)
             defer { loop.stop() }
@@ -62,9 +60,13 @@ enum PipeCommand {
 
     /// Waits for the connection, then pumps.
     private static func pump(_ meeting: Meeting, _ secret: String, input: Int32?) async -> Int32 {
-        guard await PeerOptions.connected(meeting) else {
-            let report = await meeting.connection.report()
-            Console.printError("floe pipe: there is no connection. \(report?.verdict.summary ?? "It was closed.")")
+        switch await meeting.path() {
+        case .connected: break
+        case .cancelled: return 1
+        case .failed(let words):
+            let verdict = await meeting.connection.report()?.verdict.summary
+            let why = [words, verdict].compactMap(\.self).joined(separator: " ")
+            Console.printError("floe pipe: there is no connection. \(why)")
             return 1
         }
         Console.printError(await PeerOptions.pathLine(meeting))
@@ -74,20 +76,38 @@ enum PipeCommand {
             answerer: meeting.answererPassword,
             isOfferer: meeting.isOfferer
         )
-        let connection = meeting.connection
-        return await withCheckedContinuation { continuation in
+        guard let stop = try? PipeStop() else { return noDescriptor() }
+        return await withTaskCancellationHandler {
+            await pump(meeting.connection, keys, input, stop)
+        } onCancel: {
+            stop.stop()
+        }
+    }
+
+    private static func noDescriptor() -> Int32 {
+        Console.printError("floe pipe: the system has no descriptor or thread left.")
+        return 1
+    }
+
+    private static func pump(
+        _ connection: ICEConnection,
+        _ keys: PipeKeys,
+        _ input: Int32?,
+        _ stop: PipeStop
+    ) async -> Int32 {
+        await withCheckedContinuation { continuation in
             // The pump waits in system calls: not for a thread of the tasks.
             let thread = try? LoopThread(name: "floe-pipe") {
-                var pump = PipePump(connection, keys, input: input, output: STDOUT_FILENO)
+                var pump = PipePump(connection, keys, input: input, output: STDOUT_FILENO, stop: stop)
                 let outcome = try? pump.run { progress in
                     if Console.isErrorTerminal { Console.write("\r" + words(progress) + "   ", to: STDERR_FILENO) }
                 }
-                let failure = outcome.map(\.failure) ?? "the system has no descriptor left"
-                if let outcome { Console.printError((Console.isErrorTerminal ? "\r" : "") + words(outcome)) }
-                if let failure { Console.printError("floe pipe: \(failure).") }
-                continuation.resume(returning: failure == nil ? 0 : 1)
+                guard let outcome else { return continuation.resume(returning: noDescriptor()) }
+                Console.printError((Console.isErrorTerminal ? "\r" : "") + words(outcome))
+                if let failure = outcome.failure { Console.printError("floe pipe: \(failure).") }
+                continuation.resume(returning: outcome.failure == nil ? 0 : 1)
             }
-            if thread == nil { continuation.resume(returning: 1) }
+            if thread == nil { continuation.resume(returning: noDescriptor()) }
         }
     }
 
