@@ -15,7 +15,7 @@ extension Meetings {
         for await message in client.messages {
             switch message {
             case .joined(_, let welcome): return welcome.iceServers.iceServers
-            case .error(_, let text, _): throw PeerError(text)
+            case .error(_, let text, _): throw PeerError(said: text)
             default: continue
             }
         }
@@ -51,7 +51,7 @@ extension Meetings {
                 let connection = try loop.connection(configure(.controlled, servers))
                 let peer = try PeerCode(lines: description.sdp)
                 return try await meet(client, connection, id, servers, peer, patience)
-            case .error(_, let text, _): throw PeerError(text)
+            case .error(_, let text, _): throw PeerError(said: text)
             default: continue
             }
         }
@@ -114,7 +114,7 @@ extension Meetings {
                             early.append(candidate)
                         }
                     case .peerLeft(other, _): throw PeerError("the other end has gone: run both ends again")
-                    case .error(_, let text, _): throw PeerError(text)
+                    case .error(_, let text, _): throw PeerError(said: text)
                     default: continue
                     }
                 }

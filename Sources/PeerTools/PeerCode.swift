@@ -25,13 +25,19 @@ public struct PeerCode: Hashable, Sendable {
         let word = String(text.filter { !$0.isWhitespace })
         guard word.hasPrefix(Self.prefix) else { throw PeerError("this is no code: a code begins with \(Self.prefix)") }
         guard let bytes = Base64.decode(String(word.dropFirst(Self.prefix.count)), .url) else {
-            throw PeerError("the code is damaged: copy all of it, in one piece")
+            throw Self.damaged
         }
-        try self.init(lines: String(decoding: bytes, as: UTF8.self))
+        let lines = String(decoding: bytes, as: UTF8.self)
+        // What was cut off may leave a code that could be read, without some of the candidates.
+        guard lines.hasSuffix(Self.end) else { throw Self.damaged }
+        try self.init(lines: lines)
     }
 
+    private static let end = "a=end-of-candidates\r\n"
+    private static var damaged: PeerError { PeerError("the code is damaged: copy all of it, in one piece") }
+
     /// The code as a word.
-    public var text: String { Self.prefix + Base64.encode(Array(lines.utf8), .url) }
+    public var text: String { Self.prefix + Base64.encode(Array((lines + Self.end).utf8), .url) }
 
     /// The code as lines of SDP attributes, for a signaling server.
     public var lines: String {
@@ -61,4 +67,11 @@ public struct PeerError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// Makes an error of a sentence.
     public init(_ description: String) { self.description = description }
+
+    /// Makes an error of what another machine has said, which is not to move the cursor, nor to fill the screen.
+    init(said text: String) {
+        description = String(
+            text.unicodeScalars.filter { $0.properties.generalCategory != .control }.prefix(200).map(Character.init)
+        )
+    }
 }

@@ -56,7 +56,7 @@ enum DoctorCommand {
     }
 
     static func run(_ arguments: ParsedArguments) throws(UsageError) -> Int32 {
-        let plan = try PeerPlan(arguments, code: arguments.text("with"), command: "floe doctor --with")
+        let plan = try PeerPlan(arguments, code: arguments.text("with"), command: "floe doctor", codeOption: "--with ")
         let isJSON = arguments.has("json")
         return try PeerOptions.wait {
             let loop = try ICELoop(plan.loopOptions)

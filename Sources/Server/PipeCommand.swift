@@ -24,7 +24,13 @@ enum PipeCommand {
             ),
             (
                 "What to send",
-                [OptionSpecification("receive", help: "send nothing: standard input is not read")]
+                [
+                    OptionSpecification(
+                        "receive",
+                        help:
+                            "send nothing: standard input is not read; so it is at a terminal if the output is led elsewhere"
+                    )
+                ]
             ),
             PeerOptions.path,
             InstrumentOptions.certificate,
@@ -36,7 +42,8 @@ enum PipeCommand {
             first. What is sent is encrypted from end to end with keys that only the two ends know.
 
             Exit code 0 if everything has arrived on both sides and was written there; 1 if there was no connection, if it was
-            lost, or if what reads our standard output ended before its time: then the other end ends with 1 too.
+            lost, or if what reads our standard output ended before its time: then the other end ends with 1 too. A signal
+            tells the other end so, and ends with 128 and its number.
             """
     )
 
@@ -47,11 +54,14 @@ enum PipeCommand {
         guard !plan.isAlone else {
             throw UsageError("Say how to meet the other end: with a CODE, --server, --offer or --answer.")
         }
-        let receives = arguments.has("receive")
+        // With the output led elsewhere, a terminal's owner wants to receive, and will not think of typing an end.
+        let isReceiver = !arguments.has("receive") && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 0
+        let receives = arguments.has("receive") || isReceiver
         return try PeerOptions.wait {
             let loop = try ICELoop(plan.loopOptions)
             defer { loop.stop() }
             let meeting = try await plan.meet(loop)
+            if isReceiver { Console.printError("(nothing is sent from here: standard input is a terminal)") }
             let code = await pump(meeting, plan.secret, input: receives ? nil : STDIN_FILENO)
             await meeting.end()
             return code
@@ -100,10 +110,13 @@ enum PipeCommand {
             let thread = try? LoopThread(name: "floe-pipe") {
                 var pump = PipePump(connection, keys, input: input, output: STDOUT_FILENO, stop: stop)
                 let outcome = try? pump.run { progress in
-                    if Console.isErrorTerminal { Console.write("\r" + words(progress) + "   ", to: STDERR_FILENO) }
+                    // A terminal that its user has halted holds up nothing.
+                    guard Console.isErrorTerminal, Console.canWrite(to: STDERR_FILENO) else { return }
+                    let rest = progress.isDelivered && progress.sentBytes > 0 ? ", all of it is there" : ""
+                    Console.write("\r" + words(progress) + rest + "\u{1B}[K", to: STDERR_FILENO)
                 }
                 guard let outcome else { return continuation.resume(returning: noDescriptor()) }
-                Console.printError((Console.isErrorTerminal ? "\r" : "") + words(outcome))
+                Console.printError(Console.isErrorTerminal ? "\r" + words(outcome) + "\u{1B}[K" : words(outcome))
                 if let failure = outcome.failure { Console.printError("floe pipe: \(failure).") }
                 continuation.resume(returning: outcome.failure == nil ? 0 : 1)
             }
@@ -111,13 +124,13 @@ enum PipeCommand {
         }
     }
 
-    /// `sent 64.0 MiB, received 0 B in 1.2 s (53.1 MiB/s), 12 datagrams again, round trip 0.31 ms`.
+    /// `sent 64.0 MiB, received 0 B in 1.2 s (53.1 MiB/s), 12 datagrams sent again, round trip 0.31 ms`.
     private static func words(_ outcome: PipePump.Outcome) -> String {
         let milliseconds = max(1, outcome.elapsed.milliseconds)
         let rate = (outcome.sentBytes + outcome.receivedBytes) * 1000 / milliseconds
         let trip = outcome.roundTrip.map { ", round trip \(InstrumentOptions.milliseconds($0))" } ?? ""
         return "sent \(size(outcome.sentBytes)), received \(size(outcome.receivedBytes)) in "
-            + "\(tenths(milliseconds, 1000)) s (\(size(rate))/s), \(outcome.resentCount) datagrams again\(trip)"
+            + "\(tenths(milliseconds, 1000)) s (\(size(rate))/s), \(outcome.resentCount) datagrams sent again\(trip)"
     }
 
     private static func size(_ bytes: UInt64) -> String {

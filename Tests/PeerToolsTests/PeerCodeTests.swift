@@ -1,8 +1,9 @@
 import Connectivity
 import ICE
 import NetTypes
-import PeerTools
 import Testing
+
+@testable import PeerTools
 
 @Suite struct PeerCodeTests {
     private static func code() throws -> PeerCode {
@@ -26,8 +27,29 @@ import Testing
 
     @Test func `what is no code is refused with a sentence`() throws {
         let text = try Self.code().text
+        for count in 0..<text.count {
+            #expect(throws: PeerError.self) { try PeerCode(String(text.prefix(count))) }
+        }
         for wrong in ["", "hello", "floe1-", "floe1-!!", String(text.prefix(40)), "floe2-" + text.dropFirst(6)] {
             #expect(throws: PeerError.self) { try PeerCode(wrong) }
         }
+    }
+
+    @Test func `what a server says does not move the cursor`() {
+        #expect(PeerError(said: "the room\u{1B}[2J is\r\n full\u{9B}31m").description == "the room[2J is full31m")
+        #expect(PeerError(said: String(repeating: "x", count: 1000)).description.count == 200)
+    }
+
+    @Test func `a code is pasted in lines, after something else, or damaged and then whole`() throws {
+        let code = try Self.code()
+        let text = code.text
+        var pasted = PastedCode()
+        #expect(pasted.take("\n") == .more)
+        #expect(pasted.take("hello\n") == .wrong("this is no code: a code begins with floe1-"))
+        #expect(pasted.take(text.prefix(30) + "\n") == .more)
+        #expect(pasted.take("\n") == .wrong("the code is damaged: copy all of it, in one piece"))
+        #expect(pasted.take(text.prefix(30) + "\n") == .more)
+        #expect(pasted.take("  " + text.dropFirst(30).prefix(30) + "\r\n") == .more)
+        #expect(pasted.take(text.dropFirst(60) + "\n") == .code(code))
     }
 }
