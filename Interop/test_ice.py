@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -147,19 +148,23 @@ def pipe(binary, directory, one, other, size, *options, path=""):
             assert hashlib.sha256(file.read()).digest() == hashlib.sha256(content).digest(), "other bytes arrived"
 
 
-def reader_goes(binary, directory, one, other):
-    """Who reads the output of one end has enough: both ends say so, and neither claims to have succeeded."""
-    with Ends(binary, directory, f"reader {one.kind} {other.kind}") as ends:
+def cut_short(binary, directory, one, other, is_interrupted):
+    """One end is interrupted, or who reads its output has enough: both ends say so, and neither claims to have succeeded."""
+    with Ends(binary, directory, f"cut short {one.kind} {other.kind} {is_interrupted}") as ends:
         with open("/dev/zero", "rb") as source:
             first = ends.floe(one.namespace, "pipe", True, *SERVERS, stdin=source)
             second = ends.floe(other.namespace, "pipe", False, "--receive", *SERVERS)
             assert second.stdout.read(1 << 20) == bytes(1 << 20), ends.logs()
-            second.stdout.close()
-            second.stdout = None
+            if is_interrupted:
+                second.send_signal(signal.SIGINT)
+            else:
+                second.stdout.close()
+                second.stdout = None
             codes = [process.wait(timeout=30) for process in (first, second)]
-        assert codes == [1, 1], f"exit codes {codes}: {ends.logs()}"
+        assert codes == [1, 130 if is_interrupted else 1], f"exit codes {codes}: {ends.logs()}"
         assert "the other end has given up" in ends.log(0), ends.log(0)
-        assert "whoever reads the output has ended" in ends.log(1), ends.log(1)
+        words = "it was interrupted" if is_interrupted else "whoever reads the output has ended"
+        assert words in ends.log(1), ends.log(1)
 
 
 def rendezvous(binary, directory, one, other, size):
@@ -243,7 +248,11 @@ def mapped(binary, directory, site, other):
         pipe(binary, directory, site, other, 1 << 20, path="directly")
         assert "PCP MAP: added mapping" in box.log(), "PCP was not used"
         assert not box.mappings(), f"not given back: {box.mappings()}"
-    with gateway.Gateway(site, directory, pcp=False) as box:
+    with gateway.Gateway(site, directory, pcp=False, upnp=False) as box:
+        agents(binary, directory, site, other, "direct")
+        assert "NAT-PMP port mapping request" in box.log(), "NAT-PMP was not used"
+        assert not box.mappings(), f"not given back: {box.mappings()}"
+    with gateway.Gateway(site, directory, pcp=False, natpmp=False) as box:
         agents(binary, directory, site, other, "direct")
         assert "AddAnyPortMapping" in box.log() or "AddPortMapping" in box.log(), "UPnP was not used"
         assert not box.mappings(), f"not given back: {box.mappings()}"
@@ -278,7 +287,8 @@ def test(options):
                 ("pipe, symmetric and portrestricted: 2 MiB arrive", pipe, binary, directory, left["symmetric"],
                  right["portrestricted"], 2 << 20),
                 ("pipe, over signaling: 2 MiB arrive", rendezvous, binary, directory, *strict, 2 << 20),
-                ("pipe, the reader of one end goes: both fail", reader_goes, binary, directory, *strict),
+                ("pipe, the reader of one end goes: both fail", cut_short, binary, directory, *strict, False),
+                ("pipe, one end is interrupted: both fail", cut_short, binary, directory, *strict, True),
                 ("doctor, with a second person over signaling", together, binary, directory, *strict, "direct"),
                 ("doctor, alone behind a NAT", alone, binary, directory, right["portrestricted"], behind_port_restricted),
                 ("doctor, alone where UDP is blocked", alone, binary, directory, right["udpblocked"], behind_blocked),

@@ -21,7 +21,7 @@ PREFIX = "floe1-"
 def encoded(connection):
     lines = [f"a=ice-ufrag:{connection.local_username}", f"a=ice-pwd:{connection.local_password}"]
     lines += [f"a=candidate:{candidate.to_sdp()}" for candidate in connection.local_candidates]
-    text = "".join(line + "\r\n" for line in lines)
+    text = "".join(line + "\r\n" for line in lines + ["a=end-of-candidates"])
     return PREFIX + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -33,20 +33,23 @@ uuid=6b1f7c1e-5d0e-4a55-9d2f-0c7a1a6c2f10
 allow 1024-65535 {network}/24 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
 """
+# miniupnpd has one switch for both protocols of port 5351: PCP begins with its version, 2.
+WITHOUT_PCP = "table inet older { chain input { type filter hook input priority -5; udp dport 5351 @th,64,8 2 drop; }; }"
 
 
 class Gateway:
     """miniupnpd while it is entered. It refuses to open ports of reserved addresses: the site needs another one."""
 
-    def __init__(self, site, directory, pcp=True, upnp=True):
+    def __init__(self, site, directory, pcp=True, natpmp=True, upnp=True):
         self.site = site
-        self.words = {"pcp": "yes" if pcp else "no", "upnp": "yes" if upnp else "no"}
+        self.is_older = natpmp and not pcp
+        self.words = {"pcp": "yes" if pcp or natpmp else "no", "upnp": "yes" if upnp else "no"}
         self.path = os.path.join(directory, f"gateway-{site.short}-{self.words['pcp']}-{self.words['upnp']}")
 
     def __enter__(self):
         with open(self.path + ".conf", "w") as file:
             file.write(SETTINGS.format(network=self.site.gateway, **self.words))
-        self.site.nft(RULES)
+        self.site.nft(RULES + (WITHOUT_PCP if self.is_older else ""))
         command = ["miniupnpd", "-d", "-f", self.path + ".conf", "-P", self.path + ".pid"]
         with open(self.path + ".log", "w") as log:
             self.process = subprocess.Popen(["ip", "netns", "exec", self.site.box, *command], stdout=log,
@@ -58,7 +61,7 @@ class Gateway:
     def __exit__(self, *_):
         self.process.terminate()
         self.process.wait(timeout=10)
-        self.site.nft("delete table inet miniupnpd")
+        self.site.nft("delete table inet miniupnpd" + ("; delete table inet older" if self.is_older else ""))
 
     def log(self):
         with open(self.path + ".log") as file:
