@@ -249,7 +249,7 @@ def mapped(binary, directory, site, other):
         assert "PCP MAP: added mapping" in box.log(), "PCP was not used"
         assert not box.mappings(), f"not given back: {box.mappings()}"
     with gateway.Gateway(site, directory, pcp=False, upnp=False) as box:
-        agents(binary, directory, site, other, "direct")
+        agents(binary, os.path.join(directory, "natpmp"), site, other, "direct")
         assert "NAT-PMP port mapping request" in box.log(), "NAT-PMP was not used"
         assert not box.mappings(), f"not given back: {box.mappings()}"
     with gateway.Gateway(site, directory, pcp=False, natpmp=False) as box:

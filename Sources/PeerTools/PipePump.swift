@@ -134,7 +134,10 @@ public struct PipePump: ~Copyable {
                 _ = news.push(.ended)
             },
             Task {
-                for await state in connection.states where state == .failed {
+                for await state in connection.states {
+                    // Whatever the other end has not signalled by now: without it, ICE knows when nothing is left.
+                    if state == .disconnected { connection.endOfRemoteCandidates() }
+                    guard state == .failed else { continue }
                     _ = news.push(.failed)
                     break
                 }

@@ -1,6 +1,7 @@
 import Crypto
 import EventLoop
 import Glibc
+import ICETransport
 import NetTypes
 import Testing
 
@@ -121,6 +122,18 @@ import Testing
         #expect(start.count + rest.count == 1 << 20)
         #expect(outcomes[0].failure == "the connection was closed before the other end had written everything")
         #expect(outcomes[1].failure == nil)
+    }
+
+    /// The other end is dead, and has never said that it has no more candidates.
+    @Test func `a path that is lost for good is the end`() async throws {
+        let input = try Ends.Pair()
+        let number = input.readingNumber
+        let pumps = try await Pumps(consentLifetime: .seconds(1))
+        async let sending = pumps.run(isFirst: true, from: number, to: -1)
+        pumps.secondLoop.stop()
+        let outcome = try await sending
+        #expect(outcome.failure == "the path to the peer was lost")
+        await pumps.end()
     }
 
     @Test func `a pump that is stopped tells the other end`() async throws {

@@ -12,22 +12,25 @@ import Testing
 /// Two connections that stand, for pumps at both ends.
 struct Pumps {
     let loop: ICELoop
+    let secondLoop: ICELoop
     let first: ICEConnection
     let second: ICEConnection
     private let signaling: Task<Void, Never>
 
-    init() async throws {
+    init(consentLifetime: TimeSpan = .seconds(30)) async throws {
         // A pump of a program that ignores it gets an error instead.
         signal(SIGPIPE, SIG_IGN)
         let loop = try ICELoop()
+        let secondLoop = try ICELoop()
         func configuration(_ role: ICERole) -> ICESessionConfiguration {
             var configuration = ICESessionConfiguration(ICEConfiguration(role: role))
             configuration.usesLoopback = true
             configuration.usesPortMapping = false
+            configuration.ice.consentLifetime = consentLifetime
             return configuration
         }
         let first = try loop.connection(configuration(.controlling))
-        let second = try loop.connection(configuration(.controlled))
+        let second = try secondLoop.connection(configuration(.controlled))
         first.setRemoteDescription(second.localDescription)
         second.setRemoteDescription(first.localDescription)
         first.gather()
@@ -44,7 +47,7 @@ struct Pumps {
         for connection in [first, second] {
             for await state in connection.states where state == .connected || state == .completed { break }
         }
-        (self.loop, self.first, self.second) = (loop, first, second)
+        (self.loop, self.secondLoop, self.first, self.second) = (loop, secondLoop, first, second)
     }
 
     /// Pumps at one end until that is over.
@@ -68,6 +71,7 @@ struct Pumps {
         await second.close()
         await signaling.value
         loop.stop()
+        secondLoop.stop()
     }
 }
 
