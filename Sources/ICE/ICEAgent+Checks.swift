@@ -99,25 +99,8 @@ extension ICEAgent {
         if isFirst, roundTrip == 0 { hastenChecks(at: now) }
     }
 
-    /// Lets data go over a pair on which an authenticated request came, if that is wanted (ice 175).
-    mutating func presume(_ index: Int, at now: Instant) {
-        guard configuration.presumesPaths, pairs[index].state.isUnfinished,
-            pairs[index].flags.isDisjoint(with: [.valid, .presumed, .presumptionEnded, .consentEnded])
-        else { return }
-        pairs[index].flags.insert(.presumed)
-        updatePath(Int(pairs[index].component) - 1, at: now)
-    }
-
-    private mutating func endPresumption(_ index: Int, at now: Instant) {
-        guard pairs[index].flags.contains(.presumed) else { return }
-        pairs[index].flags.remove(.presumed)
-        pairs[index].flags.insert(.presumptionEnded)
-        updatePath(Int(pairs[index].component) - 1, at: now)
-    }
-
     /// What is to be done when the running request's timer has fired.
     mutating func retransmitOrFail(_ index: Int, at now: Instant) {
-        if pairs[index].attempts >= 2 { endPresumption(index, at: now) }
         let policy = configuration.retransmission
         let pair = pairs[index]
         if pair.isStream {

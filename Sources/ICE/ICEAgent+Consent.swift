@@ -200,5 +200,6 @@ extension ICEAgent {
             endConsent(index, at: now)
             reschedule(index)
         }
+        endPresumptions(component: component, at: now)
     }
 }

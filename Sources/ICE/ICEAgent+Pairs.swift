@@ -113,7 +113,7 @@ extension ICEAgent {
         if pairs[index].transaction != 0 || pairs[index].state == .inProgress {
             earliest = pairs[index].retransmitAt
         }
-        if pairs[index].flags.contains(.valid) {
+        if !pairs[index].flags.isDisjoint(with: [.valid, .presumed]) {
             earliest = min(earliest, min(pairs[index].nextConsent, pairs[index].consentExpiry))
         }
         deadlines.set(index, to: earliest)
@@ -143,7 +143,8 @@ extension ICEAgent {
                 victim = index
                 break
             }
-            guard state == .frozen || state == .waiting, pairs[index].flags.isDisjoint(with: [.valid, .triggered])
+            guard state == .frozen || state == .waiting,
+                pairs[index].flags.isDisjoint(with: [.valid, .triggered, .presumed])
             else { continue }
             guard let other = victim else {
                 victim = index

@@ -96,7 +96,8 @@ extension ICEAgent {
         let wasSuspect = pairs[index].flags.contains(.suspect)
         noteMapped(index, mapped)
         pairs[index].flags.insert(.valid)
-        pairs[index].flags.subtract([.suspect, .probed, .presumed, .presumptionEnded])
+        pairs[index].flags.subtract([.suspect, .probed, .presumed])
+        if !wasValid { pairs[index].consentExpiry = .distantFuture }
         pairs[index].unanswered = 0
         renewConsent(index, wasValid: wasValid, at: now)
         // A nomination that is under way goes on until its own answer comes.

@@ -70,6 +70,8 @@ extension ICEAgent {
     }
 
     private mutating func beginGeneration(at now: Instant) {
+        endPresumptions(at: now)
+        presumptionCount = 0
         for component in components.indices {
             let carrier = components[component].carrier
             for index in pairs.indices

@@ -32,7 +32,10 @@ extension ICEAgent {
         if now >= pairs[index].retransmitAt, pairs[index].transaction != 0 || pairs[index].state == .inProgress {
             retransmitOrFail(index, at: now)
         }
-        if pairs[index].state != .removed, pairs[index].flags.contains(.valid) {
+        if now >= pairs[index].consentExpiry, pairs[index].flags.contains(.presumed) {
+            endPresumption(index, at: now)
+            evaluate(at: now)
+        } else if pairs[index].state != .removed, pairs[index].flags.contains(.valid) {
             if now >= pairs[index].consentExpiry {
                 consentExpired(index, at: now)
             } else if now >= pairs[index].nextConsent {

@@ -79,6 +79,8 @@ public struct ICEAgent: ~Copyable {
     /// Microseconds that a server's answer took: what is known before the peer has answered anything; 0 if nothing is.
     var serverRoundTrip: UInt32 = 0
     var hasChangedTiebreaker = false
+    /// How many pairs of this generation were presumed to work.
+    var presumptionCount: UInt8 = 0
     var wasConnected = false
     /// Whether there was a path of the current generation.
     var isEstablished = false

@@ -48,7 +48,8 @@ public struct ICEConfiguration: Hashable, Sendable {
     /// a round trip earlier, for a server whose peers are first to be served (ice 175).
     ///
     /// Departure: RFC 7675 §5.1 and RFC 8445 §12.1 want consent first (ice 128), and so does the default. A source that
-    /// was forged by whoever knows the credentials gets data until our own check fails or is sent a third time.
+    /// was forged by whoever knows the credentials gets data until our own check fails, for 2 s at most and once in a
+    /// generation; no more than eight pairs of a generation are believed that way.
     public var presumesPaths = false
     /// Whether the candidates of this host are of both families, so that their preferences take turns.
     public var isDualStack = true

@@ -89,8 +89,8 @@ struct PairFlags: OptionSet {
     static let probed = PairFlags(rawValue: 1 << 13)
     /// Data goes over it although nothing has proven it yet (ice 175).
     static let presumed = PairFlags(rawValue: 1 << 14)
-    /// It was presumed to work and did not prove it: only a success brings it back.
-    static let presumptionEnded = PairFlags(rawValue: 1 << 15)
+    /// It was presumed to work once, and is not again: only a success brings it back.
+    static let wasPresumed = PairFlags(rawValue: 1 << 15)
 }
 
 /// A candidate pair: one per base and remote address, since reflexive candidates check as their base (ice 32).
@@ -104,6 +104,7 @@ struct Pair {
     var firstSent = Instant.zero
     var lastSent = Instant.zero
     var validSince = Instant.zero
+    /// When consent ends, or for a pair that is not proven yet what was presumed of it.
     var consentExpiry = Instant.distantFuture
     /// When a consent check, a keepalive or a probe is due.
     var nextConsent = Instant.distantFuture

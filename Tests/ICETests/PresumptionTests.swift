@@ -75,4 +75,71 @@ import Testing
         lone.deliver(lone.request(role: .controlling), from: better)
         #expect(lone.agent.path()?.destination == Lone.remote)
     }
+
+    @Test func `Requests that come again do not prolong it (ice 175)`() {
+        var lone = asked()
+        for _ in 0..<9 {
+            _ = lone.run(for: .milliseconds(200))
+            lone.deliver(lone.request(role: .controlling))
+            #expect(lone.agent.path() != nil)
+        }
+        _ = lone.run(for: .milliseconds(200))
+        #expect(lone.agent.path() == nil)
+        for _ in 0..<20 {
+            lone.deliver(lone.request(role: .controlling))
+            #expect(lone.agent.path() == nil)
+            _ = lone.run(for: .milliseconds(200))
+        }
+    }
+
+    @Test func `A restart ends it, and the next generation may presume anew (ice 175)`() {
+        var lone = asked()
+        #expect(lone.agent.path() != nil)
+        _ = lone.agent.restart(at: lone.now)
+        #expect(lone.agent.path() == nil)
+        var answer = Lone.peer
+        answer.credentials = credentials("AGAIN")
+        _ = lone.agent.setRemoteDescription(answer, at: lone.now)
+        let name = "\(lone.agent.localDescription.credentials.usernameFragment):AGAIN"
+        lone.deliver(lone.request(role: .controlling, username: name))
+        #expect(lone.agent.path()?.destination == Lone.remote)
+        // The peer's restart ends it likewise.
+        answer.credentials = credentials("THIRD")
+        #expect(lone.agent.setRemoteDescription(answer, at: lone.now) == .restarted)
+        #expect(lone.agent.path() == nil)
+    }
+
+    @Test func `Nothing is presumed before the agent can check (ice 175)`() {
+        var lone = Lone(.controlled) { $0.presumesPaths = true }
+        _ = lone.agent.addLocalCandidate(LocalCandidate(.host, Lone.local), base: Lone.base, at: lone.now)
+        lone.deliver(lone.request(role: .controlling))
+        #expect(lone.agent.path() == nil)
+        _ = lone.agent.setRemoteDescription(Lone.peer, at: lone.now)
+        lone.deliver(lone.request(role: .controlling))
+        #expect(lone.agent.path()?.destination == Lone.remote)
+    }
+
+    @Test func `Only so many paths are presumed in one generation (ice 175)`() {
+        var lone = asked()
+        func presumed() -> Int { lone.agent.pairs.count { $0.flags.contains(.presumed) } }
+        for port in 1...40 {
+            lone.deliver(lone.request(role: .controlling), from: at("10.0.0.3:\(port)"))
+        }
+        #expect(presumed() == 8)
+        _ = lone.run(for: .seconds(3))
+        #expect(presumed() == 0)
+        for port in 41...60 {
+            lone.deliver(lone.request(role: .controlling), from: at("10.0.0.3:\(port)"))
+        }
+        #expect(presumed() == 0)
+        #expect(lone.agent.path() == nil)
+    }
+
+    @Test func `A peer that is gone is sent nothing on a presumption either (ice 135, 175)`() {
+        var lone = asked()
+        lone.agent.revokeConsent(component: 1, at: lone.now)
+        #expect(lone.agent.path() == nil)
+        lone.deliver(lone.request(role: .controlling))
+        #expect(lone.agent.path() == nil)
+    }
 }
