@@ -12,7 +12,7 @@ extension ICESession {
         switch effect.purpose {
         case .connectRelay(let plan) where !hosts[plan.host].isGone: startRelay(plan, on: base, at: now)
         case .connectPeer(let attempt, let host, let remote) where !hosts[host].isGone:
-            guard addStream(base, remote, host) else {
+            guard addStream(base, remote, host, at: now) != nil else {
                 agent.connectFailed(attempt: attempt, at: now)
                 refuse(base)
                 break
@@ -23,28 +23,47 @@ extension ICESession {
         advance(at: now)
     }
 
-    /// Takes a connection that the peer has opened to a listener.
+    /// Takes a connection that the peer, or a stranger, has opened to a listener.
+    ///
+    /// It is closed if no authenticated check comes over it in time, earlier if there are as many as may be.
     public mutating func accepted(_ connection: BaseID, on listener: BaseID, from: SocketAddress, at now: Instant) {
-        guard case .listener(let place)? = kind(of: listener), addStream(connection, from, place) else {
-            return refuse(connection)
+        guard case .listener(let place)? = kind(of: listener),
+            let handle = addStream(connection, from, place, at: now)
+        else { return refuse(connection) }
+        if agent.accepted(connection: connection, on: listener, from: from, at: now) {
+            unproven.append((handle, now + configuration.limits.unprovenStreamTime))
+        } else {
+            count(.limitReached)
+            dropStream(handle, at: now)
         }
-        agent.accepted(connection: connection, on: listener, from: from, at: now)
         advance(at: now)
     }
 
-    private mutating func addStream(_ base: BaseID, _ remote: SocketAddress, _ host: Int) -> Bool {
+    /// Takes a connection in; in a full table the oldest one that has proven nothing makes room.
+    private mutating func addStream(
+        _ base: BaseID,
+        _ remote: SocketAddress,
+        _ host: Int,
+        at now: Instant
+    ) -> SlotHandle? {
+        if streams.count == streams.limit, !unproven.isEmpty { dropOldestUnproven(.displacedStream, at: now) }
         guard let handle = streams.insert(PeerStream(base: base, remote: remote.unmapped, host: host)) else {
             count(.limitReached)
-            return false
+            return nil
         }
         bases.append(BaseEntry(id: base, kind: .stream(handle)))
-        return true
+        return handle
+    }
+
+    mutating func dropOldestUnproven(_ reason: SessionDrop, at now: Instant) {
+        count(reason)
+        dropStream(unproven[0].stream, at: now)
     }
 
     /// Asks for the connection that a pair of TCP candidates needs.
     mutating func connectPeer(_ base: BaseID, _ remote: SocketAddress, _ attempt: UInt32, at now: Instant) {
         let place = hosts.indices.first { hosts[$0].active == base || hosts[$0].listener == base }
-        guard let place, !hosts[place].isGone, streams.count < configuration.limits.streams else {
+        guard let place, !hosts[place].isGone, streams.count - unproven.count < streams.limit else {
             return agent.connectFailed(attempt: attempt, at: now)
         }
         // Simultaneous open leaves from the listener's port, active from any.
@@ -74,6 +93,7 @@ extension ICESession {
     mutating func dropStream(_ handle: SlotHandle, isOpen: Bool = true, at now: Instant) {
         guard let base = streams.read(handle, { $0.base }) else { return }
         _ = streams.remove(handle)
+        unproven.removeAll { $0.stream == handle }
         bases.removeAll { $0.id == base }
         agent.removeBase(base, at: now)
         if isOpen { want(.close(base)) }
@@ -124,11 +144,16 @@ extension ICESession {
         }
         // A frame is copied out, so that the agent may do with it what it wants.
         while let frame = nextFrame(handle) {
-            if case .data(let component) = agent.receive(frame.span, on: base, from: remote, at: now) {
-                keep(frame.span, component)
+            switch agent.receive(frame.span, on: base, from: remote, at: now) {
+            case .data(let component): keep(frame.span, component)
+            // Of requests the agent takes none without proof.
+            case .consumed: if Self.isRequest(frame) { unproven.removeAll { $0.stream == handle } }
+            case .refused: break
             }
         }
     }
+
+    private static func isRequest(_ message: [UInt8]) -> Bool { message.starts(with: [0, 1]) }
 
     private mutating func nextFrame(_ handle: SlotHandle) -> [UInt8]? {
         streams.update(handle) { stream -> [UInt8]? in

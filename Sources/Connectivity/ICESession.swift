@@ -31,6 +31,8 @@ public struct ICESession: ~Copyable {
     var queries: SlotPool<Query>
     var relays: SlotPool<Relay>
     var streams: SlotPool<PeerStream>
+    /// Accepted connections that brought no authenticated check yet, the oldest first, and until when they may.
+    var unproven: [(stream: SlotHandle, until: Instant)] = []
     var plans: [RelayPlan] = []
     var effects: [EffectID: PendingEffect] = [:]
     var serverAddresses: [ServerName: [IPAddress]] = [:]
@@ -105,7 +107,8 @@ public struct ICESession: ~Copyable {
         self.entropy = entropy
         queries = SlotPool(limit: configuration.limits.addresses * configuration.limits.stunServersPerAddress)
         relays = SlotPool(limit: configuration.limits.relays)
-        streams = SlotPool(limit: configuration.limits.streams)
+        // The agent takes no more connections than it has pairs.
+        streams = SlotPool(limit: min(configuration.limits.streams, agent.configuration.pairLimit))
         challenges = configuration.turnServers.map(\.challenge)
         knownPublic = PublicAddresses(servers: configuration.stunServers)
         if let known = configuration.publicAddresses, known.servers == knownPublic.servers { knownPublic = known }
@@ -212,6 +215,7 @@ public struct ICESession: ~Copyable {
     public mutating func handleTimeout(at now: Instant) {
         while let timer = timers.pop(at: now) { fire(timer, at: now) }
         if clientTimeout <= now { handleClientTimeouts(at: now) }
+        while let oldest = unproven.first, oldest.until <= now { dropOldestUnproven(.silentStream, at: now) }
         agent.handleTimeout(at: now)
         advance(at: now)
     }
@@ -221,6 +225,7 @@ public struct ICESession: ~Copyable {
         var next = min(agent.nextTimeout ?? .distantFuture, timers.earliest ?? .distantFuture)
         if !starts.isEmpty { next = min(next, startAt) }
         next = min(next, clientTimeout)
+        if let oldest = unproven.first { next = min(next, oldest.until) }
         return next == .distantFuture ? nil : next
     }
 

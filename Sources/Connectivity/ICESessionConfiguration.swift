@@ -161,6 +161,9 @@ public struct ICESessionLimits: Hashable, Sendable {
     public var addressesPerName = 4
     /// TCP connections of ICE at a time.
     public var streams = 64
+    /// How long an accepted connection may go without an authenticated check; in a full table the oldest such one goes
+    /// sooner.
+    public var unprovenStreamTime = TimeSpan.seconds(10)
     /// Bytes that are kept of a TCP stream until a frame is whole.
     public var streamBytes = 131_072
     /// Frames of data that came over streams and wait to be taken.

@@ -130,6 +130,10 @@ public enum SessionDrop: String, DropReason {
     case server
     /// A stream that cannot be followed any more; it was closed.
     case brokenStream
+    /// A connection that a stranger may have opened: it brought no authenticated check in time.
+    case silentStream
+    /// The oldest such connection, closed because a newer one needed its place.
+    case displacedStream
     /// Data that came over streams and that nobody took.
     case notTaken
     /// A message for a relay that is no more, or that holds as much as it may.

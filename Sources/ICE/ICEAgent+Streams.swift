@@ -47,19 +47,22 @@ extension ICEAgent {
     }
 
     /// Takes a connection that the peer has opened to a listener of ours (RFC 6544 §7.2; ice 125).
+    ///
+    /// Returns `false` if it is not taken and is to be closed: there are as many as pairs may be, or none is wanted there.
     public mutating func accepted(
         connection: BaseID,
         on listener: BaseID,
         from source: SocketAddress,
         at now: Instant
-    ) {
+    ) -> Bool {
         journal?.input(.accepted(connection, listener, source), at: now)
-        guard state != .closed, connections.count < configuration.pairLimit else { return }
+        guard state != .closed, connections.count < configuration.pairLimit else { return false }
         let place = locals.indices.first {
             !locals[$0].isRemoved && locals[$0].base == listener && locals[$0].transport == .tcp
         }
-        guard let place else { return }
+        guard let place else { return false }
         connections.append((connection, place))
+        return true
     }
 
     /// The candidate that a base or a connection stands for; O(candidates), for paths that are not known yet.

@@ -95,7 +95,7 @@ package struct ICEExercise: ~Copyable {
         case 17:
             let listener = BaseID(rawValue: UInt32(try reader.readUInt8() & 7))
             let connection = BaseID(rawValue: 24 + UInt32(kind &>> 5 & 3))
-            with(isOther) { $0.accepted(connection: connection, on: listener, from: Self.address(51), at: time) }
+            with(isOther) { _ = $0.accepted(connection: connection, on: listener, from: Self.address(51), at: time) }
         case 18: with(isOther) { $0.revokeConsent(component: UInt16(kind &>> 5 & 1) + 1, at: time) }
         case 19 where kind == 0x73: with(isOther) { $0.close(at: time) }
         case 20, 21, 22:

@@ -83,7 +83,7 @@ extension ICEAgent {
         case .connectFailed: connectFailed(attempt: try reader.number(UInt32.self), at: now)
         case .accepted:
             let (connection, listener) = (try reader.base(), try reader.base())
-            accepted(connection: connection, on: listener, from: try reader.address(), at: now)
+            _ = accepted(connection: connection, on: listener, from: try reader.address(), at: now)
         case .noteServerRoundTrip: noteServerRoundTrip(try reader.span(), at: now)
         case .note: note(try reader.fact())
         case .handleTimeout: handleTimeout(at: now)

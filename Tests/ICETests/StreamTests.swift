@@ -19,8 +19,8 @@ import Testing
     }
 
     /// An agent with an active and a passive candidate, whose peer has those of `kinds`.
-    private func lone(_ kinds: [TCPCandidateType]) -> Lone {
-        var lone = Lone()
+    private func lone(_ kinds: [TCPCandidateType], change: (inout ICEConfiguration) -> Void = { _ in }) -> Lone {
+        var lone = Lone(change: change)
         _ = lone.agent.setRemoteDescription(Lone.peer, at: lone.now)
         _ = lone.agent.addLocalCandidate(tcp(.active, "10.0.0.1:9"), base: Self.active, at: lone.now)
         _ = lone.agent.addLocalCandidate(tcp(.passive, "10.0.0.1:4000"), base: Self.listener, at: lone.now)
@@ -91,7 +91,8 @@ import Testing
     @Test func `A connection to our listener makes a peer-reflexive candidate, answered on it (ice 125)`() throws {
         var lone = lone([.active])
         let source = at("10.0.0.2:52000")
-        lone.agent.accepted(connection: Self.connection, on: Self.listener, from: source, at: lone.now)
+        let isTaken = lone.agent.accepted(connection: Self.connection, on: Self.listener, from: source, at: lone.now)
+        #expect(isTaken)
         #expect(lone.deliver(lone.request(), on: Self.connection, from: source) == .consumed)
         let sent = lone.drain()
         #expect(sent.count == 2 && sent.allSatisfy { $0.base == Self.connection && $0.destination == source })
@@ -99,6 +100,26 @@ import Testing
         #expect(remote.type == .peerReflexive && remote.transport == .tcp && remote.tcpType == .active)
         for check in sent where check.isRequest { lone.answer(check, mapped: at("10.0.0.1:4000")) }
         #expect(lone.agent.path()?.base == Self.connection)
+    }
+
+    @Test func `A connection that is not taken is told (ice 125)`() {
+        var lone = lone([.active]) { $0.pairLimit = 3 }
+        func take(_ number: UInt32, on listener: BaseID) -> Bool {
+            let source = at("10.0.0.2:52000")
+            return lone.agent.accepted(
+                connection: BaseID(rawValue: number),
+                on: listener,
+                from: source,
+                at: lone.now
+            )
+        }
+        #expect(!take(20, on: BaseID(rawValue: 99)))
+        #expect(take(20, on: Self.listener) && take(21, on: Self.listener) && take(22, on: Self.listener))
+        #expect(!take(23, on: Self.listener))
+        lone.agent.removeBase(BaseID(rawValue: 21), at: lone.now)
+        #expect(take(23, on: Self.listener))
+        lone.agent.close(at: lone.now)
+        #expect(!take(24, on: Self.listener))
     }
 
     @Test func `Frames are cut out of a stream however it is cut (ice 124)`() {
