@@ -1,7 +1,7 @@
 import Bytes
 public import ICE
 public import NetTypes
-import STUN
+public import STUN
 import TURN
 
 /// The way of packets in: who they are for. Data cost no allocation here.
@@ -122,6 +122,9 @@ extension ICESession {
         case nil: return ignore(.unknownBase)
         }
     }
+
+    /// Whether a check of this session's has that identifier, and its answer would still be taken.
+    public func isAwaiting(_ id: TransactionID) -> Bool { agent.isAwaiting(id) }
 
     /// Notes that the system could not send.
     public mutating func sendFailed(

@@ -151,7 +151,8 @@ public struct AgentTable: ~Copyable {
     /// Finds out who has sent what an ICMP error quotes, of which the first 20 bytes suffice: a check by its transaction,
     /// else the agent whose path it is.
     ///
-    /// The quote may be shorter, or forged: whoever knows no transaction of ours names an agent by chance alone.
+    /// The quote may be shorter, or forged: whoever knows no transaction of ours names an agent by chance alone. It may be
+    /// late, and the number another agent's by now: `ICEAgent.isAwaiting` tells.
     public func sender(of quoted: Span<UInt8>, on base: BaseID, to destination: SocketAddress) -> AgentTag? {
         if quoted.count >= 20, quoted.bigEndianUInt16(at: 0) == 1, quoted.bigEndianUInt32(at: 4) == 0x2112_A442 {
             let id = TransactionID(high: quoted.bigEndianUInt64(at: 8), low: quoted.bigEndianUInt32(at: 16))

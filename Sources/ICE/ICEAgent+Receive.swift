@@ -1,6 +1,6 @@
 import Bytes
 public import NetTypes
-import STUN
+public import STUN
 
 /// Input from the network.
 extension ICEAgent {
@@ -39,6 +39,9 @@ extension ICEAgent {
         case .indication: return view.checkFingerprint() == .invalid ? .refused(.badFingerprint) : .consumed
         }
     }
+
+    /// Whether a request of this agent's has that identifier, and its answer would still be taken.
+    public func isAwaiting(_ id: TransactionID) -> Bool { state != .closed && transactions.find(id) != nil }
 
     /// Data counts as the peer's if the peer has proven to own the address (ice 84).
     private mutating func takeData(on base: BaseID, from source: SocketAddress, at now: Instant) -> ICEDisposition {

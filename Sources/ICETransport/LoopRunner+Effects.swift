@@ -249,7 +249,7 @@ extension LoopRunner {
     func forget(_ endpoint: Endpoint, _ driven: Driven) {
         switch endpoint.socket {
         case .secure(let end): drop(end)
-        case .shared(let end): if let user = driven.tag.index { end.users[user] = nil }
+        case .shared(let end): if let user = driven.tag.index { end.forget(user) }
         case .sharedListener(let end): if let user = driven.tag.index { end.users[user] = nil }
         case .undecided(let stream): drop(stream, nil)
         case .datagrams, .listener, .stream: if let handle = endpoint.handle { _ = sockets.remove(handle) }

@@ -20,7 +20,7 @@ extension LoopRunner {
     /// On a shared socket the quoted datagram names its sender by its transaction, or else the path by its address.
     func readSharedErrors(_ end: SharedEnd) {
         guard let agents else { return }
-        var touched: [UInt32] = []
+        var touched: [Driven] = []
         for _ in 0..<Self.errorsPerTurn {
             var quoted: [UInt8] = []
             var read: ICMPError?
@@ -28,20 +28,14 @@ extension LoopRunner {
             guard let error = read else { break }
             guard let failure = Self.failure(error) else { continue }
             let destination = Self.destination(error)
-            guard
-                let number = end.asker(of: quoted.span)
-                    ?? agents.sender(of: quoted.span, on: end.base, to: destination),
-                let user = end.users[number]
-            else {
+            guard let user = end.sender(of: quoted.span, to: destination, agents) else {
                 agents.count(.unknownSender)
                 continue
             }
             user.driven.session.sendFailed(on: user.base, to: destination, failure, at: now)
-            if !touched.contains(number) { touched.append(number) }
+            if !touched.contains(where: { $0 === user.driven }) { touched.append(user.driven) }
         }
-        for number in touched {
-            if let user = end.users[number] { drain(user.driven) }
-        }
+        for driven in touched { drain(driven) }
     }
 
     private static func destination(_ error: ICMPError) -> SocketAddress {

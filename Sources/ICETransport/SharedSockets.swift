@@ -40,10 +40,32 @@ final class SharedEnd {
         questions[id] = (user, now + Self.patience)
     }
 
-    /// Whose question to a STUN server an ICMP error quotes.
-    func asker(of quoted: Span<UInt8>) -> UInt32? {
-        guard !questions.isEmpty, quoted.count >= 20 else { return nil }
-        return questions[TransactionID(high: quoted.bigEndianUInt64(at: 8), low: quoted.bigEndianUInt32(at: 16))]?.user
+    /// Who has sent what an ICMP error quotes, as far as it can be told: its transaction says it, or else its address.
+    ///
+    /// Numbers are used again, so that the error may be about what somebody sent who is no more: a request is taken for a
+    /// session's only while that waits for the answer.
+    func sender(of quoted: Span<UInt8>, to destination: SocketAddress, _ agents: SharedAgents) -> SharedUser? {
+        let id = Self.request(quoted)
+        if let id, let asker = questions[id]?.user { return users[asker] }
+        guard let number = agents.sender(of: quoted, on: base, to: destination), let user = users[number] else {
+            return nil
+        }
+        if let id, !user.driven.session.isAwaiting(id) { return nil }
+        return user
+    }
+
+    /// The transaction of a Binding request of which 20 bytes are known at least.
+    private static func request(_ bytes: Span<UInt8>) -> TransactionID? {
+        guard bytes.count >= 20, bytes.bigEndianUInt16(at: 0) == 1, bytes.bigEndianUInt32(at: 4) == 0x2112_A442 else {
+            return nil
+        }
+        return TransactionID(high: bytes.bigEndianUInt64(at: 8), low: bytes.bigEndianUInt32(at: 16))
+    }
+
+    /// Forgets a session with its questions: its number will be another's.
+    func forget(_ user: UInt32) {
+        users[user] = nil
+        questions = questions.filter { $0.value.user != user }
     }
 
     /// Whose a datagram is, and whether it shows, if it is believed, that what comes from there is the same one's.
