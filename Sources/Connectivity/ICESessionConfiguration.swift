@@ -207,7 +207,8 @@ public struct ICESessionConfiguration: Sendable {
     public var prediction = PortPrediction.off
     /// Sockets and probes by the hundred against one NAT whose mapping depends on the destination; `nil` for none.
     ///
-    /// Only with the consent of both owners: the probes go to ports that may be others'.
+    /// Only with the consent of both owners: the probes go to ports that may be others'. Of no use where the driver shares
+    /// the sockets of hosts among sessions: there is one of each address.
     public var probing: PortProbing?
     /// The hop limit of a packet that opens our NAT before the peer's check comes, too low to reach the peer's.
     ///

@@ -64,7 +64,7 @@ public enum EffectFailure: UInt8, Error, Hashable, Sendable {
     case tlsFailed
     /// The system does not permit it.
     case notPermitted
-    /// There are no more sockets or ports.
+    /// There are no more sockets or ports; of a port that sessions share, each has one socket.
     case exhausted
 }
 

@@ -85,7 +85,10 @@ extension LoopRunner {
         guard let user = driven.tag.index else { return driven.session.failed(id, .exhausted, at: now) }
         let key = SocketAddress(local.ip, port: 0, scope: local.scope)
         do throws(SocketError) {
-            guard let end = try sharedEnd(key, port) else { return driven.session.failed(id, .exhausted, at: now) }
+            // Two sockets of one session on one port could not be told apart.
+            guard let end = try sharedEnd(key, port), end.users[user] == nil else {
+                return driven.session.failed(id, .exhausted, at: now)
+            }
             let base = newBase()
             end.users[user] = SharedUser(driven: driven, base: base)
             driven.bases[base] = Endpoint(socket: .shared(end), handle: nil)

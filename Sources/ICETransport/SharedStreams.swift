@@ -80,7 +80,9 @@ extension LoopRunner {
         guard let user = driven.tag.index else { return driven.session.failed(id, .exhausted, at: now) }
         let key = SocketAddress(local.ip, port: 0, scope: local.scope)
         do throws(SocketError) {
-            guard let end = try sharedListener(key, port) else { return driven.session.failed(id, .exhausted, at: now) }
+            guard let end = try sharedListener(key, port), end.users[user] == nil else {
+                return driven.session.failed(id, .exhausted, at: now)
+            }
             let base = newBase()
             end.users[user] = SharedUser(driven: driven, base: base)
             driven.bases[base] = Endpoint(socket: .sharedListener(end), handle: nil)

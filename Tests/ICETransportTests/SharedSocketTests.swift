@@ -102,4 +102,34 @@ import Transport
         #expect(sender(of: question(ids[0]), end) == nil)
         #expect(sender(of: question(ids[1]), end) === other)
     }
+
+    @Test func `A session has an address once: a second binding of it is refused, and the first stays`() throws {
+        var options = ICELoopOptions()
+        options.usesInterface = { $0 == "lo" }
+        options.sharedPort = 0
+        let mailbox = LoopMailbox(try Mailbox(limit: 4))
+        let runner = try LoopRunner(options, mailbox, ConnectionCount(), agents)
+        let (one, other) = (try session(), try session())
+        let number = try #require(one.tag.index)
+        for driven in [one, other, one] {
+            runner.bindShared(EffectID(rawValue: 1), here, 0, agents, driven)
+            runner.listenShared(EffectID(rawValue: 2), here, 0, driven)
+        }
+        let socket = try #require(runner.shared[here])
+        let listener = try #require(runner.sharedListeners[here])
+        for users in [socket.users, listener.users] {
+            let base = try #require(users[number]?.base)
+            // The first one, which the session knows.
+            #expect(base.rawValue <= 4)
+            #expect(one.bases[base] != nil && users.count == 2)
+        }
+        #expect(one.bases.count == 2 && other.bases.count == 2)
+        // What was closed can be had again.
+        for endpoint in one.bases.values { runner.forget(endpoint, one) }
+        one.bases = [:]
+        #expect(socket.users.count == 1 && listener.users.count == 1)
+        runner.bindShared(EffectID(rawValue: 3), here, 0, agents, one)
+        runner.listenShared(EffectID(rawValue: 4), here, 0, one)
+        #expect(one.bases.count == 2 && socket.users.count == 2 && listener.users.count == 2)
+    }
 }
