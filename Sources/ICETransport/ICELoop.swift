@@ -20,7 +20,8 @@ public struct ICELoopOptions: Sendable {
     /// Datagrams find their connection by transaction, then user name fragment, then address; TCP connections by the user
     /// name fragment of their first check. TURN servers are reached over sockets of their own.
     public var sharedPort: UInt16?
-    /// How many accepted TCP connections of the shared port may not have said yet whom they are for; the oldest goes.
+    /// How many accepted TCP connections of the shared port may not have said yet whom they are for; with more, the oldest
+    /// goes of the prefix (/24 of IPv4, /56 of IPv6) that has most.
     public var undecidedStreams = 512
     /// How long such a connection may take to say it.
     public var undecidedPatience = TimeSpan.seconds(10)

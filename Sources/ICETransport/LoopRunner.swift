@@ -52,8 +52,8 @@ final class LoopRunner: @unchecked Sendable {
     let agents: SharedAgents?
     var shared: [SocketAddress: SharedEnd] = [:]
     var sharedListeners: [SocketAddress: SharedListener] = [:]
-    /// Connections to those listeners that have not said yet whom they are for, the oldest first.
-    var undecided: [UndecidedStream] = []
+    /// Connections to those listeners that have not said yet whom they are for.
+    var undecided = UndecidedStreams()
     var wheel: TimerWheel
     /// What sessions write into.
     var scratch: [UInt8] = []

@@ -19,7 +19,7 @@ public enum SharedDrop: String, DropReason {
     case noCheckFirst
     /// A TCP connection that has not said in time whom it is for.
     case silentStream
-    /// A TCP connection that was closed for a newer one before it had said whom it is for.
+    /// A TCP connection that was closed for a newer one before it had said whom it is for; its prefix had most of them.
     case displacedStream
     /// A TCP connection whose peer has gone before it had said whom it is for.
     case goneStream

@@ -134,7 +134,6 @@ extension LoopRunner {
 
     private func admit(_ stream: UndecidedStream) {
         guard let descriptor = stream.connection?.descriptor else { return }
-        if undecided.count >= max(1, options.undecidedStreams) { drop(undecided[0], .displacedStream) }
         guard let handle = register(.undecided(stream), descriptor) else { return }
         stream.handle = handle
         stream.timer = wheel.schedule(
@@ -142,6 +141,9 @@ extension LoopRunner {
             at: now + options.undecidedPatience
         )
         undecided.append(stream)
+        if undecided.count > max(1, options.undecidedStreams), let victim = undecided.victim {
+            drop(victim, .displacedStream)
+        }
         // Its request has often come together with it.
         receive(stream)
     }
@@ -201,6 +203,6 @@ extension LoopRunner {
     private func forget(_ stream: UndecidedStream) {
         if let timer = stream.timer { wheel.cancel(timer) }
         stream.timer = nil
-        undecided.removeAll { $0 === stream }
+        undecided.remove(stream)
     }
 }

@@ -212,4 +212,33 @@ import Transport
         #expect(Self.isClosed(clients[1]))
         loop.stop()
     }
+
+    @Test func `Of those that say nothing, the network that has most makes room, not the one that came first`()
+        async throws
+    {
+        let loop = try ICELoop(
+            Self.options {
+                $0.undecidedPatience = .seconds(3600)
+                $0.undecidedStreams = 4
+            }
+        )
+        let (connection, address) = try await Self.listening(loop)
+        let target = try #require(address)
+        func client(_ source: String) throws -> StreamClient {
+            try StreamClient(to: target, from: SocketAddress(#require(IPAddress(source)), port: 0))
+        }
+        let first = try client("127.0.2.1")
+        let crowd = try (1...4).map { try client("127.0.1.\($0)") }
+        #expect(Self.isClosed(crowd[0]))
+        let last = try client("127.0.3.1")
+        #expect(Self.isClosed(crowd[1]))
+        let request = Self.request(to: connection.localDescription.credentials.usernameFragment)
+        for client in [first, crowd[2], crowd[3], last] {
+            try client.send(request)
+            #expect(try Self.isAnswered(client))
+        }
+        #expect(loop.sharedDrops[.displacedStream] == 2)
+        await connection.close()
+        loop.stop()
+    }
 }

@@ -28,12 +28,13 @@ public final class StreamClient {
     /// - Throws: `ClientError`, or `SocketError` if the attempt cannot begin.
     public init(
         to address: SocketAddress,
+        from source: SocketAddress? = nil,
         tls: TLSContext? = nil,
         serverName: String = "localhost",
         receiveBufferBytes: Int32? = nil,
         preface: [UInt8] = []
     ) throws {
-        let socket = try TCPSocket(connectingTo: address)
+        let socket = try TCPSocket(connectingTo: address, from: source)
         if !preface.isEmpty { try Self.send(preface, on: socket.descriptor) }
         if var bytes = receiveBufferBytes {
             // The kernel reads the number during the call only.
