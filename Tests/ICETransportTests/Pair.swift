@@ -18,6 +18,9 @@ struct Pair: Sendable {
             var configuration = ICESessionConfiguration(ICEConfiguration(role: role))
             configuration.usesLoopback = true
             configuration.usesPortMapping = false
+            // A busy machine may take its time for what has to succeed.
+            configuration.deadlines.connection = .seconds(60)
+            configuration.deadlines.allocation = .seconds(60)
             change(&configuration)
             return configuration
         }

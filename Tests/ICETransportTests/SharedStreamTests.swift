@@ -32,6 +32,7 @@ import Transport
         configuration.usesLoopback = true
         configuration.usesPortMapping = false
         configuration.usesTCP = usesTCP
+        configuration.limits.unprovenStreamTime = .seconds(3600)
         let connection = try loop.connection(configuration)
         connection.gather()
         var address: SocketAddress?
@@ -171,17 +172,26 @@ import Transport
     }
 
     @Test func `a connection that says nothing, or not all of it, is closed in time`() async throws {
-        let loop = try ICELoop(Self.options { $0.undecidedPatience = .milliseconds(30) })
+        let loop = try ICELoop(Self.options { $0.undecidedPatience = .milliseconds(500) })
         let (connection, address) = try await Self.listening(loop)
         let target = try #require(address)
         let request = Self.request(to: connection.localDescription.credentials.usernameFragment)
-        for count in [0, 1, 2, 21, request.count - 1] {
+        let clients = try [0, 1, 2, 21, request.count - 1].map { count in
             let client = try StreamClient(to: target)
-            try client.send(Array(request[..<count]))
-            #expect(Self.isClosed(client))
+            // On a busy machine its time may be over before it has said so much: it is closed all the same.
+            try? client.send(Array(request[..<count]))
+            return client
         }
+        for client in clients { #expect(Self.isClosed(client)) }
         #expect(loop.sharedDrops[.silentStream] == 5)
-        let client = try StreamClient(to: target)
+        await connection.close()
+        loop.stop()
+    }
+
+    @Test func `a connection whose peer goes without a word is closed`() async throws {
+        let loop = try ICELoop(Self.options { $0.undecidedPatience = .seconds(3600) })
+        let (connection, address) = try await Self.listening(loop)
+        let client = try StreamClient(to: #require(address))
         client.finish()
         #expect(Self.isClosed(client))
         #expect(loop.sharedDrops[.goneStream] == 1)
