@@ -1,7 +1,6 @@
 import CLinux
 public import EventLoop
 public import NetTypes
-import Synchronization
 
 /// The kernel's relaying of bound channels: a program at the ingress of interfaces, and its table of flows.
 ///
@@ -20,9 +19,15 @@ public final class FastPath: Sendable {
     public static let capacity: UInt32 = 1 << 17
     /// The most allowances that there may be, with the one that stands for none.
     private static let allowanceCapacity: UInt32 = 1 << 16
-    /// The next place and the next allowance that nobody has had.
-    private let nextSlot = Atomic<UInt32>(0)
-    private let nextAllowance = Atomic<UInt32>(1)
+    /// Places for flows.
+    ///
+    /// Whoever gives one back has closed the flow that was there. A run of the program that began before may yet count a
+    /// packet for the next flow that is opened there; none is relayed for it.
+    package let freeSlots = SharedStock(0..<FastPath.capacity) { FlowSlot(index: $0) }
+    /// Numbers of bytes that flows may relay together before the rest goes up: none at first.
+    ///
+    /// Whoever gives one back has left it nothing to spend.
+    package let freeAllowances = SharedStock(1..<FastPath.allowanceCapacity) { Allowance(index: $0) }
 
     /// Descriptors cannot stand in an array: each holds the next.
     private final class Links: Sendable {
@@ -75,12 +80,6 @@ public final class FastPath: Sendable {
     public static func suits(_ interface: UInt32) -> Bool { floe_interface_is_ethernet(interface) == 1 }
 
     // MARK: Flows
-
-    /// A place for a flow, or `nil` if there are no more.
-    ///
-    /// It is never given back: who has closed the flow that was there may open another one. A run of the program that began
-    /// before may yet count a packet for it; none is relayed for the new flow.
-    public func makeSlot() -> FlowSlot? { Self.take(nextSlot, below: Self.capacity).map { FlowSlot(index: $0) } }
 
     /// Where packets of a local address to a remote one leave now; `nil` if they do not leave for other hosts.
     public func route(from local: IPAddress, to remote: IPAddress) -> FlowRoute? { FlowRoute(from: local, to: remote) }
@@ -146,13 +145,6 @@ public final class FastPath: Sendable {
 
     // MARK: Allowances
 
-    /// Makes a number of bytes that flows may relay together before the rest goes up: none at first.
-    ///
-    /// It is never given back: who has no use for it any more keeps it for another one. `nil` if there are no more.
-    public func makeAllowance() -> Allowance? {
-        Self.take(nextAllowance, below: Self.allowanceCapacity).map { Allowance(index: $0) }
-    }
-
     /// Writes down what an allowance has been granted by now.
     public func grant(_ allowance: Allowance) {
         unsafe floe_relay_grant(allowances[allowance.index], allowance.granted)
@@ -160,13 +152,6 @@ public final class FastPath: Sendable {
 
     /// All bytes that were ever spent of an allowance.
     public func spent(of allowance: Allowance) -> UInt64 { unsafe floe_relay_spent(allowances[allowance.index]) }
-
-    private static func take(_ next: borrowing Atomic<UInt32>, below limit: UInt32) -> UInt32? {
-        let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-        guard index >= limit else { return index }
-        _ = next.wrappingSubtract(1, ordering: .relaxed)
-        return nil
-    }
 
     // MARK: Tests
 

@@ -39,12 +39,12 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
 
     private let kernel: Kernel?
     private var allocations: [SlotHandle: Allocation] = [:]
-    private var freeAllowances: [Allowance] = []
+    private var freeAllowances: StockAtHand<Allowance>
     private var routes = KnownRoutes()
     /// Places for flows: free ones, those that were closed lately, and since the last report.
     ///
     /// A run of the program that has begun with a flow may count a packet after its end, which must not be another flow's.
-    private var freeSlots: [FlowSlot] = []
+    private var freeSlots: StockAtHand<FlowSlot>
     private var restedSlots: [FlowSlot] = []
     private var closedSlots: [FlowSlot] = []
     /// The allocations that wait for an update, in turn.
@@ -62,7 +62,11 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
     /// How often it could not, by reason.
     private(set) var refusals = DropCounters<FlowRefusal>()
 
-    init(_ kernel: Kernel?) { self.kernel = kernel }
+    init(_ kernel: Kernel?) {
+        self.kernel = kernel
+        freeSlots = StockAtHand(of: kernel?.freeSlots)
+        freeAllowances = StockAtHand(of: kernel?.freeAllowances)
+    }
 
     /// The allocations that have flows.
     var handles: [SlotHandle] { Array(allocations.keys) }
@@ -147,7 +151,7 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
     private mutating func limit(_ held: inout Allocation, _ change: inout Change, isNeeded: Bool) {
         for index in held.channels.values.indices { close(&held.channels.values[index], &change) }
         guard isNeeded else { return }
-        held.allowance = freeAllowances.popLast() ?? kernel?.makeAllowance()
+        held.allowance = freeAllowances.take()
         held.spent = held.allowance?.granted ?? 0
         change.hasNewAllowance = held.allowance != nil
         if held.allowance == nil { refusals.count(.noAllowance) }
@@ -228,7 +232,7 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
         until end: Instant,
         on allowance: Allowance?
     ) -> ChannelFlows.Open? {
-        guard let kernel, var slot = freeSlots.popLast() ?? kernel.makeSlot() else {
+        guard let kernel, var slot = freeSlots.take() else {
             refusals.count(.noRoom)
             return nil
         }
@@ -236,7 +240,7 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
         do throws(SystemError) {
             try kernel.open(flow, in: &slot, from: ways.in, over: ways.out, until: end, on: allowance)
         } catch {
-            freeSlots.append(slot)
+            freeSlots.putBack(CollectionOfOne(slot))
             refusals.count(FlowRefusal(error))
             return nil
         }
@@ -297,10 +301,15 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
     }
 
     /// Frees the places of flows that were closed before the last time that this was said.
+    ///
+    /// Who has no flows leaves all places and allowances to the other shards.
     mutating func freeRestedSlots() {
-        freeSlots += restedSlots
+        freeSlots.putBack(restedSlots)
         restedSlots = closedSlots
         closedSlots = []
+        guard count == 0 else { return }
+        freeSlots.putBackAll()
+        freeAllowances.putBackAll()
     }
 
     private mutating func note(
@@ -374,7 +383,7 @@ extension FastFlows {
         let left = allowance.granted > spent ? allowance.granted &- spent : 0
         allowance.granted = min(allowance.granted, spent)
         kernel.grant(allowance)
-        freeAllowances.append(allowance)
+        freeAllowances.putBack(CollectionOfOne(allowance))
         return Int(clamping: left)
     }
 }

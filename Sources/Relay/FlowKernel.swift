@@ -4,6 +4,10 @@ import NetTypes
 
 /// What a shard's flows need of the kernel's fast path; see `FastPath` for what each does.
 protocol FlowKernel: Sendable {
+    // What all shards share.
+    var freeSlots: SharedStock<FlowSlot> { get }
+    var freeAllowances: SharedStock<Allowance> { get }
+
     // System calls.
     func route(from local: IPAddress, to remote: IPAddress) -> FlowRoute?
     func open(
@@ -17,10 +21,8 @@ protocol FlowKernel: Sendable {
     func close(_ flow: RelayedFlow, in slot: FlowSlot) throws(SystemError)
 
     // Reads and writes of memory.
-    func makeSlot() -> FlowSlot?
     func setEnd(of slot: FlowSlot, _ expires: Instant)
     func traffic(in slot: FlowSlot) -> FlowTraffic
-    func makeAllowance() -> Allowance?
     func grant(_ allowance: Allowance)
     func spent(of allowance: Allowance) -> UInt64
 }

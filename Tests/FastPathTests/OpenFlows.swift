@@ -25,7 +25,7 @@ final class OpenFlows {
             try path.close(flow, in: old)
             slot = old
         } else {
-            guard let made = path.makeSlot() else { throw SystemError("find a place", number: 28) }
+            guard let made = path.freeSlots.takeOne() else { throw SystemError("find a place", number: 28) }
             slot = made
         }
         let ways = (FlowRoute(interface: incoming, mtu: mtu), FlowRoute(interface: Self.interface, mtu: mtu))
@@ -40,5 +40,14 @@ final class OpenFlows {
     func slot(of flow: RelayedFlow) throws -> FlowSlot {
         guard let slot = slots[flow] else { throw SystemError("find a flow", number: 2) }
         return slot
+    }
+}
+
+extension SharedStock {
+    /// One of those that nobody has.
+    func takeOne() -> Element? {
+        var taken: [Element] = []
+        take(1, into: &taken)
+        return taken.first
     }
 }

@@ -285,8 +285,8 @@ import Testing
     @Test(arguments: Channel.all) func `both directions share one allowance, and go up when it has less`(
         channel: Channel
     ) throws {
-        var allowance = try #require(path.makeAllowance())
-        var other = try #require(path.makeAllowance())
+        var allowance = try #require(path.freeAllowances.takeOne())
+        var other = try #require(path.freeAllowances.takeOne())
         for flow in [channel.toPeer, channel.toClient] { try table.open(flow, on: allowance) }
         other.granted = 10_000
         path.grant(other)
@@ -311,7 +311,7 @@ import Testing
     }
 
     @Test(arguments: Channel.all) func `what is refused for another reason costs nothing`(channel: Channel) throws {
-        var allowance = try #require(path.makeAllowance())
+        var allowance = try #require(path.freeAllowances.takeOne())
         allowance.granted = 1000
         path.grant(allowance)
         try table.open(channel.toPeer, mtu: 100, on: allowance)

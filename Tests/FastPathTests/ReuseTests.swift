@@ -59,7 +59,7 @@ import Testing
     ) throws {
         let path = table.path
         let (first, second) = (other(channel, 1), other(channel, 2))
-        var slot = try #require(path.makeSlot())
+        var slot = try #require(path.freeSlots.takeOne())
         try path.open(first, in: &slot, from: route, over: route, until: .distantFuture, on: nil)
         let old = slot
         #expect(try process(channel.framed([1])) != nil)
@@ -79,7 +79,7 @@ import Testing
     @Test func `a key belongs to the flow that had it first`() throws {
         let channel = Channel.all[0]
         try table.open(channel.toPeer)
-        var slot = try #require(table.path.makeSlot())
+        var slot = try #require(table.path.freeSlots.takeOne())
         #expect(throws: SystemError("open a flow of the fast path", number: 17)) {
             try table.path.open(
                 other(channel, 1),
@@ -92,6 +92,21 @@ import Testing
         }
         let out = try #require(try process(channel.framed([1])))
         #expect(Array(out[30..<34]) == [203, 0, 113, 9], "still to the first one's peer")
+    }
+
+    @Test func `all places and allowances go from hand to hand`() throws {
+        let path = table.path
+        for _ in 0..<2 {
+            var (slots, others, allowances): ([FlowSlot], [FlowSlot], [Allowance]) = ([], [], [])
+            path.freeSlots.take(100_000, into: &slots)
+            path.freeSlots.take(100_000, into: &others)
+            path.freeAllowances.take(100_000, into: &allowances)
+            #expect(Set(slots + others).count == Int(FastPath.capacity) && others.count == 31_072)
+            #expect(Set(allowances.map(\.index)) == Set(1..<65_536))
+            path.freeSlots.putBack(slots.count, of: &slots)
+            path.freeSlots.putBack(others.count, of: &others)
+            path.freeAllowances.putBack(allowances.count, of: &allowances)
+        }
     }
 
     @Test func `what the kernel does not run is an error`() throws {

@@ -8,6 +8,13 @@ import Testing
 @testable import Relay
 @testable import TURNServer
 
+/// The flows of a shard, of which there may be several in an array.
+private final class FastFlowsBox {
+    var flows: FastFlows<CountingKernel>
+
+    init(_ flows: consuming FastFlows<CountingKernel>) { self.flows = flows }
+}
+
 /// What the kernel is asked for the channels of allocations: little, and only once.
 @Suite struct FastFlowsTests {
     static let handle = SlotHandle(index: 1, generation: 1)
@@ -207,6 +214,7 @@ import Testing
     }
 
     @Test func `without a route, a place or an allowance user space relays`() throws {
+        let kernel = CountingKernel(slots: 4, allowances: 0)
         var flows = FastFlows(kernel)
         var now = start
         let all = [Self.handle: try paths(10, toPeer: start + .seconds(300))]
@@ -214,12 +222,9 @@ import Testing
         flows.extend(Self.handle)
         settle(&flows, all, at: &now)
         kernel.change { $0.route = FlowRoute(interface: 3, mtu: 1500) }
-        kernel.change { $0.slotLimit = 4 }
         now = now + .seconds(61)
         flows.extend(Self.handle)
         settle(&flows, all, at: &now)
-        kernel.change { $0.slotLimit = 100 }
-        kernel.change { $0.allowanceLimit = 0 }
         now = now + .seconds(61)
         flows.extend(Self.handle)
         settle(&flows, all, isLimited: true, at: &now)
@@ -282,6 +287,57 @@ import Testing
         }
     }
 
+    // MARK: Shards
+
+    @Test(arguments: [false, true])
+    func `what one shard has had and given back another one can have, all of it`(isLimited: Bool) throws {
+        let kernel = CountingKernel(slots: 512, allowances: 256)
+        let shards = [FastFlowsBox(FastFlows(kernel)), FastFlowsBox(FastFlows(kernel))]
+        let end = start + .seconds(3000)
+        // So many clients of one channel each.
+        let clients = try (0..<256 as Range<UInt32>).map { number in
+            let path = try paths(
+                1,
+                client: "198.51.100.1:\(4000 + number)",
+                relayPort: 50_000 + UInt16(number),
+                toPeer: end
+            )
+            return (SlotHandle(index: number, generation: 1), path)
+        }
+        let all = Dictionary(uniqueKeysWithValues: clients)
+        var now = start
+        for turn in 0..<4 {
+            for handle in all.keys { shards[turn % 2].flows.extend(handle) }
+            settle(&shards[turn % 2].flows, all, isLimited: isLimited, at: &now)
+            #expect(kernel.flows(at: now).count == 512)
+            for handle in all.keys { shards[turn % 2].flows.extend(handle) }
+            settle(&shards[turn % 2].flows, [:], isLimited: isLimited, at: &now)
+            #expect(kernel.flows(at: now).isEmpty)
+            for _ in 0..<2 { shards[turn % 2].flows.freeRestedSlots() }
+        }
+        let refused = shards.map { $0.flows.refusals.all.map(\.count).reduce(0, +) }
+        #expect(refused == [0, 0])
+    }
+
+    @Test func `a shard keeps few places that it does not use`() throws {
+        let kernel = CountingKernel(slots: 512)
+        let shards = [FastFlowsBox(FastFlows(kernel)), FastFlowsBox(FastFlows(kernel))]
+        var now = start
+        let end = start + .seconds(300)
+        let other = SlotHandle(index: 2, generation: 1)
+        let theirs = try paths(210, client: "198.51.100.2:4000", relayPort: 50_001, toPeer: end)
+        shards[0].flows.extend(Self.handle)
+        settle(&shards[0].flows, [Self.handle: try paths(256, toPeer: end)], at: &now)
+        // All but one channel.
+        shards[0].flows.extend(Self.handle)
+        settle(&shards[0].flows, [Self.handle: try paths(1, toPeer: end)], at: &now)
+        for _ in 0..<2 { shards[0].flows.freeRestedSlots() }
+        shards[1].flows.extend(other)
+        settle(&shards[1].flows, [other: theirs], at: &now)
+        #expect(shards[1].flows.count == 420)
+        #expect(shards[1].flows.refusals.all.allSatisfy { $0.count == 0 })
+    }
+
     // MARK: Counts
 
     @Test func `what is relayed is counted once, by direction, until the end`() throws {
@@ -318,9 +374,9 @@ import Testing
         openAndClose(&flows)
         flows.freeRestedSlots()
         openAndClose(&flows)
-        #expect(kernel.read { $0.slots } == 4)
+        #expect(kernel.read { $0.places.count } == 4)
         flows.freeRestedSlots()
         openAndClose(&flows)
-        #expect(kernel.read { $0.slots } == 4, "the first two have rested")
+        #expect(kernel.read { $0.places.count } == 4, "the first two have rested")
     }
 }

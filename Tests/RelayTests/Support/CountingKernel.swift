@@ -18,10 +18,8 @@ final class CountingKernel: FlowKernel {
         var entries: [FlowSlot: Entry] = [:]
         var looks: Set<PacketLook> = []
         var traffic: [FlowSlot: FlowTraffic] = [:]
-        var slots: UInt32 = 0
-        var slotLimit: UInt32 = 4096
-        var allowances: UInt32 = 0
-        var allowanceLimit: UInt32 = 64
+        /// Where there was ever a flow.
+        var places: Set<FlowSlot> = []
         var granted: [UInt32: UInt64] = [:]
         var spent: [UInt32: UInt64] = [:]
         var route: FlowRoute? = FlowRoute(interface: 7, mtu: 1500)
@@ -31,7 +29,14 @@ final class CountingKernel: FlowKernel {
         var closed = 0
     }
 
+    let freeSlots: SharedStock<FlowSlot>
+    let freeAllowances: SharedStock<Allowance>
     private let state = Mutex(State())
+
+    init(slots: UInt32 = 4096, allowances: UInt32 = 64) {
+        freeSlots = SharedStock(0..<slots) { FlowSlot(index: $0) }
+        freeAllowances = SharedStock(1..<allowances + 1) { Allowance(index: $0) }
+    }
 
     func read<Value: Sendable>(_ body: (State) -> Value) -> Value { state.withLock { body($0) } }
 
@@ -81,6 +86,7 @@ final class CountingKernel: FlowKernel {
             state.opened += 1
             if let refusal = state.refusal { return refusal }
             guard state.looks.insert(flow.look).inserted else { return SystemError("open a flow", number: 17) }
+            state.places.insert(slot)
             state.entries[slot] = Entry(
                 flow: flow,
                 until: expires,
@@ -102,26 +108,10 @@ final class CountingKernel: FlowKernel {
         guard old == flow else { throw SystemError("close a flow", number: 2) }
     }
 
-    func makeSlot() -> FlowSlot? {
-        state.withLock { state in
-            guard state.slots < state.slotLimit else { return nil }
-            state.slots += 1
-            return FlowSlot(index: state.slots)
-        }
-    }
-
     func setEnd(of slot: FlowSlot, _ expires: Instant) { state.withLock { $0.entries[slot]?.until = expires } }
 
     func traffic(in slot: FlowSlot) -> FlowTraffic {
         state.withLock { $0.traffic[slot] ?? FlowTraffic(packets: 0, bytes: 0) }
-    }
-
-    func makeAllowance() -> Allowance? {
-        state.withLock { state in
-            guard state.allowances < state.allowanceLimit else { return nil }
-            state.allowances += 1
-            return Allowance(index: state.allowances)
-        }
     }
 
     func grant(_ allowance: Allowance) { state.withLock { $0.granted[allowance.index] = allowance.granted } }
