@@ -8,10 +8,12 @@ import TURNServer
 /// The flows that the kernel relays for one shard's allocations, with what was counted of them.
 ///
 /// Whoever may bind channels can make work here with every request. So work waits in a queue, each allocation once, and is
-/// done within a budget; what waits is relayed by user space, or as before.
+/// done within a budget; what waits is relayed by user space, or as before. What the kernel has counted is read in slices.
 struct FastFlows<Kernel: FlowKernel>: ~Copyable {
-    private struct Allocation {
+    struct Allocation {
         var channels: [UInt16: ChannelFlows] = [:]
+        /// Whether none of them is relayed by the kernel before the next update.
+        var isSuspended = false
         /// How often it was updated.
         var round: UInt32 = 0
         /// What they may spend, if the allocation's bandwidth is limited.
@@ -37,28 +39,33 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
         var hasNewAllowance = false
     }
 
-    private let kernel: Kernel?
-    private var allocations: [SlotHandle: Allocation] = [:]
-    private var freeAllowances: StockAtHand<Allowance>
+    let kernel: Kernel?
+    var allocations: [SlotHandle: Allocation] = [:]
+    var freeAllowances: StockAtHand<Allowance>
     private var routes = KnownRoutes()
     /// Places for flows: free ones, those that were closed lately, and since the last report.
     ///
     /// A run of the program that has begun with a flow may count a packet after its end, which must not be another flow's.
-    private var freeSlots: StockAtHand<FlowSlot>
-    private var restedSlots: [FlowSlot] = []
-    private var closedSlots: [FlowSlot] = []
-    /// The allocations that wait for an update, in turn.
-    private var pending = RingBuffer<SlotHandle>(limit: .max)
-    private var isPending: Set<SlotHandle> = []
+    var freeSlots: StockAtHand<FlowSlot>
+    var restedSlots: [FlowSlot] = []
+    var closedSlots: [FlowSlot] = []
+    /// The allocations that wait for an update.
+    private var pending = AllocationQueue()
     /// Tenths of a microsecond, more or less: a twentieth of the thread's time.
     private var budget = TokenBucket(ratePerSecond: 500_000, burst: 5000, at: .zero)
     private var resumesAt = Instant.zero
     /// What the update that goes on has cost.
     private var cost = 0.0
+    /// All allocations that have flows, and perhaps others, in the order in which they are counted.
+    var counted = AllocationQueue()
+    /// How many of them are to be counted still, when, and what the slice that goes on has counted.
+    var uncounted = 0
+    var countsAt = Instant.zero
+    var slice = 0
     /// How many there are.
     private(set) var count = 0
     /// Datagrams that the kernel has relayed.
-    private(set) var packets: UInt64 = 0
+    var packets: UInt64 = 0
     /// How often it could not, by reason.
     private(set) var refusals = DropCounters<FlowRefusal>()
 
@@ -68,22 +75,19 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
         freeAllowances = StockAtHand(of: kernel?.freeAllowances)
     }
 
-    /// The allocations that have flows.
-    var handles: [SlotHandle] { Array(allocations.keys) }
-
     // MARK: What is to be done
 
     /// The allocation's channels may say more than before.
     mutating func extend(_ handle: SlotHandle) {
-        guard kernel != nil, isPending.insert(handle).inserted else { return }
-        _ = pending.append(handle)
+        if kernel != nil { pending.append(handle) }
     }
 
     /// The allocation's channels are not believed any longer: none is relayed by the kernel until the update.
     mutating func suspend(_ handle: SlotHandle) {
         guard let kernel else { return }
         extend(handle)
-        guard let place = allocations.index(forKey: handle) else { return }
+        guard let place = allocations.index(forKey: handle), !allocations.values[place].isSuspended else { return }
+        allocations.values[place].isSuspended = true
         func suspend(_ flow: inout ChannelFlows.Open?) {
             guard let slot = flow?.slot else { return }
             kernel.setEnd(of: slot, .zero)
@@ -100,13 +104,14 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
 
     /// The next allocation whose channels are to be told to `update`, if there is time for it.
     mutating func next(at now: Instant) -> SlotHandle? {
-        guard now >= resumesAt, let handle = pending.popFirst() else { return nil }
-        isPending.remove(handle)
-        return handle
+        now >= resumesAt ? pending.popFirst() : nil
     }
 
-    /// When `next` has something, at the earliest.
-    var nextTimeout: Instant? { pending.isEmpty ? nil : resumesAt }
+    /// When `next` or `nextToCount` has something, at the earliest.
+    var nextTimeout: Instant? {
+        guard pending.count > 0 else { return uncounted > 0 ? countsAt : nil }
+        return uncounted > 0 ? min(resumesAt, countsAt) : resumesAt
+    }
 
     // MARK: Update
 
@@ -121,7 +126,9 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
     mutating func update(_ handle: SlotHandle, to paths: [ChannelPath], isLimited: Bool, at now: Instant) -> Change {
         var change = Change()
         var held = allocations.removeValue(forKey: handle) ?? Allocation()
-        cost = 2 + Double(paths.count)
+        // With what it took to suspend them, which did not wait.
+        cost = 2 + Double(paths.count) + (held.isSuspended ? Double(held.channels.count) : 0)
+        held.isSuspended = false
         held.round &+= 1
         if isLimited, held.allowance == nil { limit(&held, &change, isNeeded: !paths.isEmpty) }
         for path in paths {
@@ -141,7 +148,12 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
             }
         }
         if !isLimited || held.allowance != nil { openMissing(&held, paths, handle, at: now) }
-        if held.channels.isEmpty { change.unspent = retire(held.allowance) } else { allocations[handle] = held }
+        if held.channels.isEmpty {
+            change.unspent = retire(held.allowance)
+        } else {
+            allocations[handle] = held
+            counted.append(handle)
+        }
         let pause = budget.takeOnCredit(cost, at: now)
         resumesAt = now + pause
         return change
@@ -277,113 +289,5 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
         note(closed, isToPeer: flow.isToPeer, kernel.traffic(in: closed.slot), in: &change.traffic)
         closedSlots.append(closed.slot)
         count -= 1
-    }
-
-    // MARK: Counts
-
-    /// What was relayed for an allocation since this was last asked.
-    mutating func takeTraffic(of handle: SlotHandle) -> RelayedTraffic {
-        var traffic = RelayedTraffic()
-        guard let kernel, var held = allocations.removeValue(forKey: handle) else { return traffic }
-        func take(_ flow: inout ChannelFlows.Open?, isToPeer: Bool) {
-            guard let open = flow else { return }
-            let total = kernel.traffic(in: open.slot)
-            guard total != open.counted else { return }
-            note(open, isToPeer: isToPeer, total, in: &traffic)
-            flow?.counted = total
-        }
-        for index in held.channels.values.indices {
-            take(&held.channels.values[index].toPeer, isToPeer: true)
-            take(&held.channels.values[index].toClient, isToPeer: false)
-        }
-        allocations[handle] = held
-        return traffic
-    }
-
-    /// Frees the places of flows that were closed before the last time that this was said.
-    ///
-    /// Who has no flows leaves all places and allowances to the other shards.
-    mutating func freeRestedSlots() {
-        freeSlots.putBack(restedSlots)
-        restedSlots = closedSlots
-        closedSlots = []
-        guard count == 0 else { return }
-        freeSlots.putBackAll()
-        freeAllowances.putBackAll()
-    }
-
-    private mutating func note(
-        _ flow: ChannelFlows.Open,
-        isToPeer: Bool,
-        _ total: FlowTraffic,
-        in traffic: inout RelayedTraffic
-    ) {
-        let (fresh, bytes) = (total.packets &- flow.counted.packets, total.bytes &- flow.counted.bytes)
-        packets &+= fresh
-        if isToPeer {
-            traffic.packetsToPeers &+= fresh
-            traffic.bytesToPeers &+= bytes
-        } else {
-            traffic.packetsToClient &+= fresh
-            traffic.bytesToClient &+= bytes
-        }
-    }
-}
-
-// MARK: - Allowances
-
-extension FastFlows {
-    /// How much an allowance that is not used holds, in bytes: enough to see that it is used again.
-    private static var leastAllowance: UInt64 { 3000 }
-
-    /// What an allocation's allowance needs until it is looked at again: four times what it has spent since the last time.
-    mutating func takeNeed(of handle: SlotHandle) -> Need {
-        guard let kernel, let last = allocations[handle]?.spent, var allowance = allocations[handle]?.allowance else {
-            return Need()
-        }
-        let spent = kernel.spent(of: allowance)
-        // What is added and taken back in the same moment, for a packet that goes up, may be seen here.
-        let used = spent > last ? spent &- last : 0
-        let goal = max(Self.leastAllowance, 4 &* used)
-        allocations[handle]?.spent = spent
-        let left = allowance.granted > spent ? allowance.granted &- spent : 0
-        guard left > goal else { return Need(lack: Int(clamping: goal &- left)) }
-        allowance.granted = spent &+ goal
-        allocations[handle]?.allowance = allowance
-        kernel.grant(allowance)
-        // What the kernel has spent meanwhile beyond the new grant is no excess.
-        let late = kernel.spent(of: allowance)
-        let excess = left &- goal
-        return Need(excess: Int(clamping: excess &- min(excess, late &- min(late, allowance.granted))))
-    }
-
-    /// Lets an allocation's flows spend more bytes; `false` if they cannot.
-    mutating func grant(_ bytes: Int, to handle: SlotHandle) -> Bool {
-        guard let kernel, var allowance = allocations[handle]?.allowance else { return false }
-        allowance.granted &+= UInt64(bytes)
-        kernel.grant(allowance)
-        allocations[handle]?.allowance = allowance
-        return true
-    }
-
-    /// Whether an allocation has an allowance.
-    func hasAllowance(_ handle: SlotHandle) -> Bool { allocations[handle]?.allowance != nil }
-
-    /// Ends an allocation's allowance, whose flows are suspended; returns what was left of it.
-    mutating func takeAllowance(of handle: SlotHandle) -> Int {
-        let allowance = allocations[handle]?.allowance
-        allocations[handle]?.allowance = nil
-        return retire(allowance)
-    }
-
-    /// Keeps an allowance for another allocation; returns what was left of it.
-    private mutating func retire(_ allowance: Allowance?) -> Int {
-        guard let kernel, var allowance else { return 0 }
-        let spent = kernel.spent(of: allowance)
-        let left = allowance.granted > spent ? allowance.granted &- spent : 0
-        allowance.granted = min(allowance.granted, spent)
-        kernel.grant(allowance)
-        freeAllowances.putBack(CollectionOfOne(allowance))
-        return Int(clamping: left)
     }
 }

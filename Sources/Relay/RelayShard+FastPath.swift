@@ -4,7 +4,8 @@ import TURNServer
 
 /// What the kernel relays of a shard's allocations.
 extension RelayShard {
-    /// Lets the kernel relay what the engine would relay now, and nothing else, of the allocations whose turn it is.
+    /// Lets the kernel relay what the engine would relay now, and nothing else, of the allocations whose turn it is, and goes
+    /// on counting.
     mutating func updateFastFlows(at now: Instant) {
         while let handle = fastFlows.next(at: now) {
             let channels = engine.channelPaths(of: handle, at: now)
@@ -14,16 +15,23 @@ extension RelayShard {
             engine.giveBack(change.unspent, of: handle)
             if change.hasNewAllowance { fundFastFlows(of: handle, at: now) }
         }
+        countMoreFastFlows(at: now)
     }
 
-    /// Counts what the kernel has relayed, and lets it spend anew what limits on bandwidth have earned.
+    /// Begins to count what the kernel has relayed; of many flows the rest is counted in the turns that follow.
     mutating func countFastFlows(at now: Instant) {
-        for handle in fastFlows.handles {
+        fastFlows.beginCount(at: now)
+        countMoreFastFlows(at: now)
+        fastFlows.freeRestedSlots()
+    }
+
+    /// Goes on counting, and lets the kernel spend anew what limits on bandwidth have earned.
+    private mutating func countMoreFastFlows(at now: Instant) {
+        while let handle = fastFlows.nextToCount(at: now, isLast: stopsAt != nil) {
             let traffic = fastFlows.takeTraffic(of: handle)
             if traffic != RelayedTraffic() { engine.countRelayed(traffic, of: handle) }
             fundFastFlows(of: handle, at: now)
         }
-        fastFlows.freeRestedSlots()
     }
 
     private mutating func fundFastFlows(of handle: SlotHandle, at now: Instant) {

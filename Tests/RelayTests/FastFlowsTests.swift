@@ -146,8 +146,8 @@ private final class FastFlowsBox {
         flows.suspend(Self.handle)
         settle(&flows, [:], at: &now)
         #expect(kernel.takeCalls() == (0, 508, 0))
-        let (count, handles) = (flows.count, flows.handles)
-        #expect(count == 0 && handles.isEmpty)
+        let (count, hasNone) = (flows.count, flows.allocations.isEmpty)
+        #expect(count == 0 && hasNone)
     }
 
     @Test func `a client that moves is relayed at its new address only`() throws {
@@ -361,6 +361,102 @@ private final class FastFlowsBox {
         #expect(packets == 36)
     }
 
+    /// Allocations of ten channels each, all opened.
+    private func many(
+        _ count: Int,
+        _ flows: inout FastFlows<CountingKernel>,
+        at now: inout Instant
+    ) throws
+        -> [SlotHandle: [ChannelPath]]
+    {
+        var all: [SlotHandle: [ChannelPath]] = [:]
+        for number in 0..<count {
+            let handle = SlotHandle(index: UInt32(number), generation: 1)
+            let client = "198.51.100.1:\(4000 + number)"
+            let port = 50_000 + UInt16(number)
+            all[handle] = try paths(10, client: client, relayPort: port, toPeer: start + .seconds(300))
+            flows.extend(handle)
+        }
+        settle(&flows, all, at: &now)
+        return all
+    }
+
+    @Test func `of many flows a turn counts few, and all are counted once`() throws {
+        let kernel = CountingKernel(slots: 8192)
+        var flows = FastFlows(kernel)
+        var now = start
+        let all = try many(400, &flows, at: &now)
+        for _ in 0..<3 {
+            kernel.relay(3, 300)
+            _ = kernel.takeWork()
+            flows.beginCount(at: now)
+            var (turns, sum, seen) = (0, RelayedTraffic(), Set<SlotHandle>())
+            while let next = flows.nextTimeout {
+                #expect(next <= now)
+                while let handle = flows.nextToCount(at: now) {
+                    sum += flows.takeTraffic(of: handle)
+                    let isNew = seen.insert(handle).inserted
+                    #expect(isNew)
+                }
+                let reads = kernel.takeWork().reads
+                #expect(reads <= 512)
+                turns += 1
+                now = now + .milliseconds(1)
+            }
+            #expect(seen.count == all.count && sum.packetsToPeers == 12_000 && sum.bytesToClient == 1_200_000)
+            #expect(turns == 18, "23 allocations each")
+        }
+        let none = flows.nextToCount(at: now)
+        #expect(none == nil, "before it is begun again")
+    }
+
+    @Test func `an allocation that ends, or another that begins, while others are counted is counted to the end`()
+        throws
+    {
+        let kernel = CountingKernel(slots: 8192)
+        var flows = FastFlows(kernel)
+        var now = start
+        let all = try many(100, &flows, at: &now)
+        kernel.relay(3, 300)
+        flows.beginCount(at: now)
+        var sum = RelayedTraffic()
+        while let handle = flows.nextToCount(at: now) { sum += flows.takeTraffic(of: handle) }
+        #expect(sum.packetsToPeers < 3000)
+        kernel.relay(1, 100)
+        for handle in all.keys where handle.index % 2 == 0 { flows.suspend(handle) }
+        while flows.nextTimeout != nil {
+            while let handle = flows.next(at: now) {
+                let told = handle.index % 2 == 0 ? [] : all[handle] ?? []
+                sum += flows.update(handle, to: told, isLimited: false, at: now).traffic
+            }
+            while let handle = flows.nextToCount(at: now) { sum += flows.takeTraffic(of: handle) }
+            now = now + .milliseconds(1)
+        }
+        flows.beginCount(at: now)
+        while let handle = flows.nextToCount(at: now, isLast: true) { sum += flows.takeTraffic(of: handle) }
+        #expect(sum.packetsToPeers == 4000 && sum.packetsToClient == 4000 && sum.bytesToPeers == 400_000)
+        let (count, uncounted) = (flows.count, flows.uncounted)
+        #expect(count == 1000 && uncounted == 0)
+    }
+
+    @Test func `what is suspended already costs nothing, and goes on with the update`() throws {
+        var flows = FastFlows(kernel)
+        var now = start
+        let all = [Self.handle: try paths(toPeer: start + .seconds(300))]
+        flows.extend(Self.handle)
+        settle(&flows, all, at: &now)
+        _ = kernel.takeWork()
+        for step in 0..<50 {
+            flows.suspend(Self.handle)
+            #expect(kernel.takeWork().ends == (step == 0 ? 512 : 0))
+        }
+        settle(&flows, all, at: &now)
+        #expect(kernel.takeWork().ends == 512)
+        #expect(kernel.flows(at: now).count == 512)
+        flows.suspend(Self.handle)
+        #expect(kernel.flows(at: now).isEmpty)
+    }
+
     @Test func `a place rests before it is used again`() throws {
         var flows = FastFlows(kernel)
         var now = start
@@ -378,5 +474,14 @@ private final class FastFlowsBox {
         flows.freeRestedSlots()
         openAndClose(&flows)
         #expect(kernel.read { $0.places.count } == 4, "the first two have rested")
+    }
+}
+
+extension RelayedTraffic {
+    fileprivate static func += (sum: inout Self, more: Self) {
+        sum.packetsToPeers += more.packetsToPeers
+        sum.bytesToPeers += more.bytesToPeers
+        sum.packetsToClient += more.packetsToClient
+        sum.bytesToClient += more.bytesToClient
     }
 }

@@ -27,6 +27,8 @@ final class CountingKernel: FlowKernel {
         var routesAsked = 0
         var opened = 0
         var closed = 0
+        var reads = 0
+        var ends = 0
     }
 
     let freeSlots: SharedStock<FlowSlot>
@@ -47,6 +49,14 @@ final class CountingKernel: FlowKernel {
         state.withLock { state in
             defer { (state.opened, state.closed, state.routesAsked) = (0, 0, 0) }
             return (state.opened, state.closed, state.routesAsked)
+        }
+    }
+
+    /// Reads of counters and moves of ends since the last question.
+    func takeWork() -> (reads: Int, ends: Int) {
+        state.withLock { state in
+            defer { (state.reads, state.ends) = (0, 0) }
+            return (state.reads, state.ends)
         }
     }
 
@@ -108,10 +118,18 @@ final class CountingKernel: FlowKernel {
         guard old == flow else { throw SystemError("close a flow", number: 2) }
     }
 
-    func setEnd(of slot: FlowSlot, _ expires: Instant) { state.withLock { $0.entries[slot]?.until = expires } }
+    func setEnd(of slot: FlowSlot, _ expires: Instant) {
+        state.withLock { state in
+            state.ends += 1
+            state.entries[slot]?.until = expires
+        }
+    }
 
     func traffic(in slot: FlowSlot) -> FlowTraffic {
-        state.withLock { $0.traffic[slot] ?? FlowTraffic(packets: 0, bytes: 0) }
+        state.withLock { state in
+            state.reads += 1
+            return state.traffic[slot] ?? FlowTraffic(packets: 0, bytes: 0)
+        }
     }
 
     func grant(_ allowance: Allowance) { state.withLock { $0.granted[allowance.index] = allowance.granted } }
