@@ -428,3 +428,31 @@ int floe_receive_icmp_error(int descriptor, floe_icmp_error *error, uint8_t *quo
     }
     return 1;
 }
+
+int64_t floe_icmp_receive(int descriptor, uint8_t *bytes, size_t capacity, floe_datagram *datagram) {
+    kernel_address source;
+    union {
+        struct cmsghdr header;
+        char bytes[MESSAGE_CONTROL_BYTES];
+    } controls;
+    struct iovec room = {.iov_base = bytes, .iov_len = capacity};
+    struct msghdr message = {
+        .msg_name = &source,
+        .msg_namelen = sizeof source,
+        .msg_iov = &room,
+        .msg_iovlen = 1,
+        .msg_control = &controls,
+        .msg_controllen = sizeof controls,
+    };
+    ssize_t received;
+    memset(datagram, 0, sizeof *datagram);
+    do {
+        received = recvmsg(descriptor, &message, MSG_DONTWAIT);
+    } while (received < 0 && errno == EINTR);
+    if (received < 0) return -errno;
+    datagram->length = (uint32_t)received;
+    datagram->is_truncated = (message.msg_flags & MSG_TRUNC) != 0;
+    if (message.msg_namelen >= sizeof(struct sockaddr_in)) from_kernel(&source.any, &datagram->source);
+    message_read_controls(&message, datagram);
+    return received;
+}

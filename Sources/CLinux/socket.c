@@ -40,6 +40,10 @@ int floe_icmp_create(int family) {
         ICMP6_FILTER_SETPASS(ICMP6_PACKET_TOO_BIG, &filter);
         ICMP6_FILTER_SETPASS(ICMP6_TIME_EXCEEDED, &filter);
         result = setsockopt(descriptor, IPPROTO_ICMPV6, ICMP6_FILTER, &filter, sizeof filter);
+        // Else the kernel counts what has a wrong checksum as dropped for want of room, whomever it is about.
+        int unchecked = -1, on = 1;
+        result |= setsockopt(descriptor, SOL_RAW, IPV6_CHECKSUM, &unchecked, sizeof unchecked);
+        result |= setsockopt(descriptor, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
     }
     if (result == 0) return descriptor;
     int error = errno;

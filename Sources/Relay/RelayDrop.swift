@@ -34,8 +34,10 @@ enum RelayDrop: String, DropReason {
     case portTaken
     /// A datagram to a peer, to send which there could be no socket.
     case noSender
-    /// An ICMP message that says nothing about a datagram of ours, or is broken.
+    /// An ICMP message that says nothing about a datagram of ours.
     case strangeICMP
+    /// An ICMP message about a datagram of ours, as it seems, whose checksum is wrong.
+    case brokenICMP
     /// A datagram to an address that no listener has any more.
     case noRoute
     /// A TLS handshake or record that failed.

@@ -113,7 +113,7 @@ extension RelayShard {
                 let handle = receivers.read(receiverHandles[address], { $0.relay(at: quoted.source.port) }) ?? nil,
                 let id = relays.read(handle, { $0.id })
             else {
-                drops.count(.strangeICMP)
+                drops.count(arrival == .wrongChecksum ? .brokenICMP : .strangeICMP)
                 continue
             }
             let error = quoted.error

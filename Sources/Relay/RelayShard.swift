@@ -365,6 +365,9 @@ struct RelayShard: ~Copyable {
         for handle in receiverHandles {
             snapshot.kernelDrops.atRelays &+= receivers.read(handle) { $0.socket.handle.droppedDatagrams } ?? 0
         }
+        for handle in errorSockets.handles {
+            snapshot.kernelDrops.ofErrors &+= errorSockets.read(handle) { $0.droppedMessages } ?? 0
+        }
         snapshot.backEnds = [backEnd.rawValue: 1]
         snapshot.acceptedStreams = acceptedStreams
         snapshot.halfOpen = UInt64(lobby.count)

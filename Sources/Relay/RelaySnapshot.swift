@@ -17,8 +17,9 @@ public struct RelaySnapshot: Sendable {
     /// Streams that were accepted and have said something, by transport.
     public internal(set) var acceptedStreams: [TransportProtocol: UInt64] = [:]
     /// Datagrams that the kernel has dropped, nearly always because a receive buffer was full: at listeners as they are
-    /// dropped, at relay sockets when they are closed, or at once if one socket receives for all.
-    public internal(set) var kernelDrops: (atListeners: UInt64, atRelays: UInt64) = (0, 0)
+    /// dropped, at relay sockets when they are closed, or at once if one socket receives for all; and ICMP errors about
+    /// relayed datagrams, where one socket receives those of all.
+    public internal(set) var kernelDrops: (atListeners: UInt64, atRelays: UInt64, ofErrors: UInt64) = (0, 0, 0)
     /// Flows that the kernel relays, and the datagrams that it has relayed; `nil` without a fast path.
     public internal(set) var fastPath: (flows: UInt64, packets: UInt64)?
     /// Flows that the kernel could not be given, by reason.
@@ -40,6 +41,7 @@ public struct RelaySnapshot: Sendable {
         halfOpen += other.halfOpen
         kernelDrops.atListeners &+= other.kernelDrops.atListeners
         kernelDrops.atRelays &+= other.kernelDrops.atRelays
+        kernelDrops.ofErrors &+= other.kernelDrops.ofErrors
         acceptedStreams.merge(other.acceptedStreams, uniquingKeysWith: +)
         if let more = other.fastPath {
             fastPath = ((fastPath?.flows ?? 0) &+ more.flows, (fastPath?.packets ?? 0) &+ more.packets)
@@ -180,7 +182,7 @@ public struct RelaySnapshot: Sendable {
             "floe_turn_kernel_drops_total",
             "Datagrams that the kernel dropped before they could be received.",
             label: "socket",
-            [("listener", kernelDrops.atListeners), ("relay", kernelDrops.atRelays)]
+            [("listener", kernelDrops.atListeners), ("relay", kernelDrops.atRelays), ("icmp", kernelDrops.ofErrors)]
         )
         page.add(
             .counter,

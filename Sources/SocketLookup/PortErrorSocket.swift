@@ -8,8 +8,10 @@ public struct PortErrorSocket: ~Copyable, Sendable {
     public enum Arrival: Sendable, Equatable {
         /// An error about a datagram of ours.
         case error(QuotedDatagram)
-        /// Something else, or something broken.
+        /// Something else.
         case ignored
+        /// One whose checksum is wrong: broken on its way, or made up badly.
+        case wrongChecksum
         /// Nothing waits.
         case nothing
     }
@@ -33,15 +35,29 @@ public struct PortErrorSocket: ~Copyable, Sendable {
     /// The file descriptor, for a poller; valid while the socket lives.
     public var descriptor: Int32 { socket.number }
 
+    /// How many messages the kernel has dropped because the socket's buffer was full; a system call.
+    public var droppedMessages: UInt64 { UInt64(max(0, floe_dropped_datagrams(socket.number))) }
+
     /// Reads the oldest message.
     public mutating func next() -> Arrival {
         let count = buffer.count
-        // The kernel writes at most `count` bytes, during the call.
+        var arrival = floe_datagram()
+        // The kernel writes at most `count` bytes and the description, during the call.
         let result = unsafe buffer.withUnsafeMutableBufferPointer { bytes in
-            unsafe floe_stream_receive(socket.number, bytes.baseAddress, count)
+            unsafe floe_icmp_receive(socket.number, bytes.baseAddress, count, &arrival)
         }
         guard result >= 0 else { return .nothing }
-        let quoted = QuotedDatagram(icmp: buffer.span.extracting(0..<Int(result)), family)
-        return quoted.map { .error($0) } ?? .ignored
+        guard arrival.is_truncated == 0 else { return .ignored }
+        let message = buffer.span.extracting(0..<Int(result))
+        let (source, local) = (arrival.source, arrival.local)
+        guard
+            QuotedDatagram.hasRightChecksum(
+                icmp: message,
+                family,
+                from: IPAddress(ipv6: source.high, source.low),
+                to: IPAddress(ipv6: local.high, local.low)
+            )
+        else { return .wrongChecksum }
+        return QuotedDatagram(icmp: message, family).map { .error($0) } ?? .ignored
     }
 }

@@ -14,21 +14,26 @@ public struct QuotedDatagram: Sendable, Equatable {
 
     /// Reads a message as a raw socket gets it: of IPv4 with the IP header, of IPv6 without (RFC 3542 §3.1).
     ///
-    /// `nil` if it quotes no UDP datagram's beginning, or, for IPv4, its checksum is wrong; that of IPv6 is the kernel's task.
+    /// `nil` if it quotes no UDP datagram's beginning. The checksum is `hasRightChecksum`'s business.
     public init?(icmp message: Span<UInt8>, _ family: AddressFamily) {
+        guard let range = Self.icmp(in: message, family) else { return nil }
         switch family {
-        case .ipv4: self.init(ipv4: message)
-        case .ipv6: self.init(ipv6: message)
+        case .ipv4: self.init(ipv4: message.extracting(range))
+        case .ipv6: self.init(ipv6: message.extracting(range))
         }
     }
 
-    private init?(ipv4 packet: Span<UInt8>) {
-        guard packet.count >= 20 else { return nil }
-        let header = Int(packet[0] & 15) * 4
-        let end = min(packet.count, Int(packet.bigEndianUInt16(at: 2)))
-        guard header >= 20, end >= header + 8 + 20 else { return nil }
-        let icmp = packet.extracting(header..<end)
-        guard Self.hasRightChecksum(icmp) else { return nil }
+    /// Where ICMP begins and ends in what a raw socket gets.
+    private static func icmp(in message: Span<UInt8>, _ family: AddressFamily) -> Range<Int>? {
+        guard family == .ipv4 else { return 0..<message.count }
+        guard message.count >= 20 else { return nil }
+        let header = Int(message[0] & 15) * 4
+        let end = min(message.count, Int(message.bigEndianUInt16(at: 2)))
+        return header >= 20 && end >= header ? header..<end : nil
+    }
+
+    private init?(ipv4 icmp: Span<UInt8>) {
+        guard icmp.count >= 8 + 20 else { return nil }
         let quoted = icmp.extracting(8..<icmp.count)
         let length = Int(quoted[0] & 15) * 4
         guard quoted[0] >> 4 == 4, length >= 20, quoted.count >= length + 4, quoted[9] == Self.udp,
@@ -73,17 +78,31 @@ public struct QuotedDatagram: Sendable, Equatable {
         )
     }
 
-    /// Raw sockets get messages before the kernel has looked at their checksum (RFC 792).
-    private static func hasRightChecksum(_ icmp: Span<UInt8>) -> Bool {
-        var sum: UInt32 = 0
+    /// Whether a message's checksum is right (RFC 792); that of IPv6 covers the addresses of its packet (RFC 4443 §2.3).
+    ///
+    /// Raw sockets get messages before the kernel has looked.
+    public static func hasRightChecksum(
+        icmp message: Span<UInt8>,
+        _ family: AddressFamily,
+        from source: IPAddress,
+        to destination: IPAddress
+    ) -> Bool {
+        guard let range = icmp(in: message, family) else { return false }
+        let icmp = message.extracting(range)
+        var sum: UInt64 = 0
+        if family == .ipv6 {
+            for word in [source.high, source.low, destination.high, destination.low] {
+                sum += word >> 32 + word & 0xFFFF_FFFF
+            }
+            sum += UInt64(icmp.count) + 58
+        }
         var index = 0
         while index + 1 < icmp.count {
-            sum &+= UInt32(icmp.bigEndianUInt16(at: index))
+            sum += UInt64(icmp.bigEndianUInt16(at: index))
             index += 2
         }
-        if index < icmp.count { sum &+= UInt32(icmp[index]) << 8 }
-        sum = (sum & 0xFFFF) + sum >> 16
-        sum = (sum & 0xFFFF) + sum >> 16
+        if index < icmp.count { sum += UInt64(icmp[index]) << 8 }
+        while sum > 0xFFFF { sum = sum & 0xFFFF + sum >> 16 }
         return sum == 0xFFFF
     }
 }

@@ -67,13 +67,25 @@ struct QuotedDatagramTests {
         }
     }
 
-    @Test func `a wrong checksum is refused`() {
-        let good = Self.ipv4()
-        for place in 20..<good.count {
+    @Test(arguments: AddressFamily.allCases)
+    func `a checksum is right as it was sent, and wrong with any bit changed`(family: AddressFamily) throws {
+        let local = IPAddress.loopback(family)
+        let (source, peer) = (SocketAddress(local, port: 10_000), SocketAddress(local, port: 443))
+        let header: [UInt8] = [0x45, 0, 0, 56, 0, 0, 0, 0, 60, 1, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]
+        let good = (family == .ipv4 ? header : []) + ForgedError(about: source, to: peer).bytes
+        func isRight(_ message: [UInt8], from other: IPAddress? = nil) -> Bool {
+            QuotedDatagram.hasRightChecksum(icmp: message.span, family, from: other ?? local, to: local)
+        }
+        #expect(isRight(good))
+        #expect(Self.read(good, family)?.source == source)
+        for place in header.count * (family == .ipv4 ? 1 : 0)..<good.count {
             var message = good
             message[place] ^= 0x10
-            #expect(Self.read(message, .ipv4) == nil)
+            #expect(!isRight(message))
         }
+        // The checksum of IPv6 is that of its addresses too.
+        #expect(isRight(good, from: IPAddress("2001:db8::1")) == (family == .ipv4))
+        for length in 0..<good.count where family == .ipv6 || length < 20 { #expect(!isRight(Array(good[..<length]))) }
     }
 
     @Test func `no length traps, and what is cut before the ports is refused`() {
@@ -94,6 +106,10 @@ struct QuotedDatagramTests {
             seed: seed
         )
         let message = mutator.next()
-        for family in AddressFamily.allCases { _ = Self.read(message, family) }
+        for family in AddressFamily.allCases {
+            let local = IPAddress.loopback(family)
+            _ = Self.read(message, family)
+            _ = QuotedDatagram.hasRightChecksum(icmp: message.span, family, from: local, to: local)
+        }
     }
 }

@@ -153,6 +153,57 @@ import Transport
         }
     }
 
+    @Test(arguments: AddressFamily.allCases)
+    func `a thread gets the errors of its own ports, and says which are broken or lost`(family: AddressFamily) throws {
+        let local = IPAddress.loopback(family)
+        let lookup = try PortLookup(addresses: [local], ports: BackEnd.ownPorts())
+        let sources = (0..<3 as Range<UInt16>).map { SocketAddress(local, port: lookup.ports.lowerBound + $0) }
+        let peer = SocketAddress(local, port: 9)
+        // The first thread's, the second one's, and nobody's.
+        #expect(lookup.claim(sources[0].port, of: 0, for: 0) && lookup.claim(sources[1].port, of: 0, for: 1))
+        var first = try lookup.openErrors(family, for: 0)
+        var second = try lookup.openErrors(family, for: 1)
+        for source in sources {
+            var error = ForgedError(about: source, to: peer)
+            try error.send()
+            error.spoil()
+            try error.send()
+        }
+        func check(_ socket: inout PortErrorSocket, _ source: SocketAddress) {
+            guard case .error(let quoted) = socket.next() else {
+                Issue.record("no error")
+                return
+            }
+            #expect(quoted.source == source && quoted.error.destination == peer)
+            let rest = [socket.next(), socket.next()]
+            #expect(rest == [.wrongChecksum, .nothing])
+        }
+        check(&first, sources[0])
+        check(&second, sources[1])
+        let before = [first.droppedMessages, second.droppedMessages]
+        try ForgedError(about: sources[0], to: peer).send(2000)
+        var count: UInt64 = 0
+        while first.next() != .nothing { count += 1 }
+        let after = [first.droppedMessages, second.droppedMessages]
+        #expect(before == [0, 0] && after[1] == 0)
+        #expect(count > 0 && after[0] > 0)
+    }
+
+    @Test func `ICMP errors that are broken or lost are told in the metrics`() throws {
+        var shard = try shard()
+        let client = try UDPClient(shard.address(.udp))
+        let relayed = try client.allocate(&shard)
+        var error = ForgedError(about: relayed, to: SocketAddress(TestShard.loopback, port: 9))
+        error.spoil()
+        try error.send(2000)
+        try shard.work { $0.report.snapshot.kernelDrops.ofErrors > 0 }
+        try shard.work { $0.drops[.brokenICMP] > 0 }
+        let lost = shard.shard.report.snapshot.kernelDrops.ofErrors
+        var page = MetricsText()
+        shard.shard.report.snapshot.write(to: &page)
+        #expect(page.text.contains("floe_turn_kernel_drops_total{socket=\"icmp\"} \(lost)\n"))
+    }
+
     @Test func `bursts for two relays come apart again, in order`() throws {
         var shard = try shard()
         let clients = try (0..<2).map { _ in try UDPClient(shard.address(.udp)) }

@@ -90,4 +90,10 @@ typedef struct floe_icmp_error {
 /// The beginning of the datagram that it is about goes to `quote`, unless that is null: at most `capacity` and 255 bytes.
 int floe_receive_icmp_error(int descriptor, floe_icmp_error *error, uint8_t *quote, int capacity);
 
+/// Reads a message from a socket of `floe_icmp_create`; returns its length, or a negative errno.
+///
+/// Of IPv4 it begins with the IP header. Of IPv6 it does not, and the packet's addresses are told instead. Nobody has looked
+/// at its checksum.
+int64_t floe_icmp_receive(int descriptor, uint8_t *bytes, size_t capacity, floe_datagram *datagram);
+
 #endif
