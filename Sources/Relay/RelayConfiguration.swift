@@ -133,7 +133,7 @@ public enum RelayConfigurationError: Error, Hashable, Sendable, CustomStringConv
 extension RelayConfiguration {
     /// Makes the look-up of sockets that all shards share, if the back end is that.
     ///
-    /// Ports that other programs have now are never handed out.
+    /// Ports that other programs have now are never handed out, nor those that the listeners get; see `excludeListeners`.
     ///
     /// - Throws: `SystemError`, if the kernel or a lack of capabilities forbids it.
     mutating func makePortLookup() throws(SystemError) {
@@ -150,10 +150,6 @@ extension RelayConfiguration {
                     if error.isAddressInUse { lookup.exclude(port, of: index) }
                 }
             }
-        }
-        // They are not open yet.
-        for listener in listeners where lookup.ports.contains(listener.address.port) {
-            for index in lookup.addresses.indices { lookup.exclude(listener.address.port, of: index) }
         }
         portLookup = lookup
     }

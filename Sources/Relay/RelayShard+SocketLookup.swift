@@ -35,6 +35,16 @@ extension RelayShard {
         }
     }
 
+    /// Keeps the ports that the listeners have from relays: the kernel would bring their clients' datagrams to these.
+    ///
+    /// Before any shard runs, and after the listeners were opened, for port 0 lets the system choose.
+    func excludeListeners() {
+        guard let lookup = configuration.portLookup else { return }
+        for name in udpRoutes where lookup.ports.contains(name.localAddress.port) {
+            for index in lookup.addresses.indices { lookup.exclude(name.localAddress.port, of: index) }
+        }
+    }
+
     /// Makes a relay of a port.
     ///
     /// A port that somebody has, or that another shard has not given up yet, or for which something may still wait here, is

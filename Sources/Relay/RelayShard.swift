@@ -181,6 +181,7 @@ struct RelayShard: ~Copyable {
         for listener in configuration.listeners {
             if listener.transport.isStream { try openStreamListener(listener) } else { try openUDP(listener.address) }
         }
+        excludeListeners()
     }
 
     /// How many addresses of a kind a shard listens at.

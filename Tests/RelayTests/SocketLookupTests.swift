@@ -63,6 +63,22 @@ import Transport
         #expect(batch.receive(from: stranger.handle).count == 1)
     }
 
+    @Test(arguments: [true, false])
+    func `a listener's port is never handed out, whoever has chosen it`(isChosenBySystem: Bool) throws {
+        // The system chooses any of these.
+        let ports = isChosenBySystem ? 1024...65_535 : BackEnd.ownPorts()
+        let lookup = try PortLookup(addresses: [TestShard.loopback], ports: ports)
+        let asked = SocketAddress(TestShard.loopback, port: isChosenBySystem ? 0 : ports.lowerBound)
+        let shard = try TestShard {
+            $0.server.relayPorts = ports
+            $0.listeners = [.init(.udp, asked)]
+            $0.portLookup = lookup
+        }
+        let port = try shard.address(.udp).port
+        #expect(ports.contains(port))
+        #expect(!lookup.claim(port, of: 0, for: 0))
+    }
+
     @Test func `a port that somebody takes later ends its allocation with the first datagram`() throws {
         var shard = try shard()
         let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
