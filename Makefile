@@ -91,7 +91,7 @@ fast-path: build ## the kernel's fast path against user space, as root
 	$(SUDO) "$$($(SWIFT) build --show-bin-path)"/*PackageTests.xctest --testing-library swift-testing --filter '^FastPathTests\.'
 	$(AS_ROOT) Interop/test_fast_path.py
 
-flood: build ## ten million datagrams from forged sources, as root (two minutes)
+flood: build ## ten million datagrams from forged sources with each --io, as root (eight minutes)
 	$(AS_ROOT) Interop/test_flood.py --count 10000000
 
 bench: build test-packages ## measure beside coturn and a C relay, as root; writes Documentation/Benchmarks.md (ROUNDS=4 LOADS=...)
