@@ -63,20 +63,25 @@ int floe_steer(int descriptor, int family, uint32_t threads, uint64_t seed) {
     mix(&program);
     int first = family == 4 ? 12 : 8, last = family == 4 ? 12 : 20;
     for (int offset = first; offset <= last; offset += 4) mix_word(&program, offset);
-    // Each thread has two sockets.
+    // Each thread has three sockets.
     add(&program, BPF_ALU | BPF_MOD | BPF_K, threads);
-    add(&program, BPF_ALU | BPF_LSH | BPF_K, 1);
+    add(&program, BPF_ALU | BPF_MUL | BPF_K, 3);
     add(&program, BPF_ST, 1);
     // A load behind the end would choose the first socket of all.
     add(&program, BPF_LD | BPF_W | BPF_LEN, 0);
-    jump(&program, BPF_JMP | BPF_JGE | BPF_K, 8, 0, 8);
+    jump(&program, BPF_JMP | BPF_JGE | BPF_K, 8, 0, 13);
     add(&program, BPF_LD | BPF_H | BPF_ABS, 0);
-    jump(&program, BPF_JMP | BPF_JGE | BPF_K, FLOE_STEER_DATA, 6, 0);
-    jump(&program, BPF_JMP | BPF_JGE | BPF_K, FLOE_STEER_HANDSHAKE, 2, 0);
+    jump(&program, BPF_JMP | BPF_JGE | BPF_K, FLOE_STEER_DATA, 11, 0);
+    jump(&program, BPF_JMP | BPF_JGE | BPF_K, FLOE_STEER_HANDSHAKE, 4, 0);
     add(&program, BPF_LD | BPF_W | BPF_ABS, 4);
-    jump(&program, BPF_JMP | BPF_JEQ | BPF_K, STUN_COOKIE, 0, 3);
+    jump(&program, BPF_JMP | BPF_JEQ | BPF_K, STUN_COOKIE, 0, 8);
+    add(&program, BPF_LD | BPF_H | BPF_ABS, 0);
+    jump(&program, BPF_JMP | BPF_JEQ | BPF_K, FLOE_STEER_SEND, 3, 0);
     add(&program, BPF_LD | BPF_MEM, 1);
     add(&program, BPF_ALU | BPF_ADD | BPF_K, 1);
+    add(&program, BPF_RET | BPF_A, 0);
+    add(&program, BPF_LD | BPF_MEM, 1);
+    add(&program, BPF_ALU | BPF_ADD | BPF_K, 2);
     add(&program, BPF_RET | BPF_A, 0);
     add(&program, BPF_LD | BPF_MEM, 1);
     add(&program, BPF_RET | BPF_A, 0);

@@ -60,7 +60,11 @@ extension RelayShard {
     private mutating func receive(_ bits: UInt64, at now: Instant) {
         if packets.isFull { flushDatagrams() }
         let token = PollToken(bits: bits)
-        let isListener = token.kind == Kind.udpListener.rawValue || token.kind == Kind.requestListener.rawValue
+        let isListener =
+            switch Kind(rawValue: token.kind) {
+            case .udpListener, .requestListener, .sendListener: true
+            default: false
+            }
         if isListener, let name = udpListeners.read(token.handle, { $0.handle }) {
             receiveFromClients(packets.receive(from: name, token: bits), at: name, now)
         } else if let (known, id) = relays.read(token.handle, { ($0.name, $0.id) }), let name = known {
@@ -121,7 +125,7 @@ extension RelayShard {
         let token = PollToken(bits: bits)
         switch Kind(rawValue: token.kind) {
         case .poller: return packets.watch(poller.number, token: bits)
-        case .udpListener, .requestListener:
+        case .udpListener, .requestListener, .sendListener:
             guard let name = udpListeners.read(token.handle, { $0.handle }) else { return true }
             return packets.add(name, token: bits)
         default:

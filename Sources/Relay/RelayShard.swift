@@ -19,6 +19,8 @@ struct RelayShard: ~Copyable {
         case udpListener
         /// The listener for requests, beside the one for data.
         case requestListener
+        /// The listener for Send indications.
+        case sendListener
         case streamListener
         case stream
         case relay
@@ -138,7 +140,7 @@ struct RelayShard: ~Copyable {
             outputLimit: configuration.streamQueueBytes * 2,
             at: MonotonicClock.now()
         )
-        udpListeners = SlotPool(limit: 2 * Self.listenerLimit)
+        udpListeners = SlotPool(limit: 3 * Self.listenerLimit)
         streamListeners = SlotPool(limit: Self.listenerLimit)
         streams = SlotPool(limit: min(configuration.streams, 1 << 23))
         relays = SlotPool(limit: 1 << 23)
@@ -198,7 +200,7 @@ struct RelayShard: ~Copyable {
         PollToken(kind.rawValue, handle).bits
     }
 
-    /// Opens two sockets: clients who send too much data must not drown the requests of all.
+    /// Opens three sockets: clients who send too much data, by whichever means, must not drown the requests of all.
     private mutating func openUDP(_ address: SocketAddress) throws {
         var options = UDPSocket.Options()
         options.reusesPort = true
@@ -212,8 +214,11 @@ struct RelayShard: ~Copyable {
         let isSteered = socket.steer(threads: max(1, configuration.threads), seed: steeringSeed)
         try watch(socket, .udpListener)
         udpRoutes.append(name)
-        // Where the kernel does not tell the two apart they share a socket.
-        if isSteered { try watch(try UDPSocket(boundTo: name.localAddress, options: options), .requestListener) }
+        // Where the kernel does not tell them apart they share a socket.
+        guard isSteered else { return }
+        for kind in [Kind.requestListener, .sendListener] {
+            try watch(try UDPSocket(boundTo: name.localAddress, options: options), kind)
+        }
     }
 
     private mutating func watch(_ listener: consuming UDPSocket, _ kind: Kind) throws {
@@ -258,9 +263,13 @@ struct RelayShard: ~Copyable {
         }
         serveUnreadStreams(at: now)
         if packets.usesRing { try serveRing(at: now) }
-        // Clients' data first: what one has sent before it ends its allocation is relayed.
-        for index in events.indices where Self.isData(events[index]) { handle(events[index], at: now) }
-        for index in events.indices where !Self.isData(events[index]) { handle(events[index], at: now) }
+        // Clients' data first: what one has sent before it ends its allocation is relayed. But Send indications last: clients
+        // do not all wait until they know that the permission is there.
+        for index in events.indices where Self.kind(events[index]) == .udpListener { handle(events[index], at: now) }
+        for index in events.indices where ![.udpListener, .sendListener].contains(Self.kind(events[index])) {
+            handle(events[index], at: now)
+        }
+        for index in events.indices where Self.kind(events[index]) == .sendListener { handle(events[index], at: now) }
         if let due = engine.nextTimeout, due <= now { engine.handleTimeout(at: now) }
         lobby.handleTimeout(at: now)
         closeIdleStreams(at: now)
@@ -287,14 +296,12 @@ struct RelayShard: ~Copyable {
         return next
     }
 
-    private static func isData(_ event: PollEvent) -> Bool {
-        PollToken(bits: event.token).kind == Kind.udpListener.rawValue
-    }
+    private static func kind(_ event: PollEvent) -> Kind? { Kind(rawValue: PollToken(bits: event.token).kind) }
 
     private mutating func handle(_ event: PollEvent, at now: Instant) {
         let token = PollToken(bits: event.token)
         switch Kind(rawValue: token.kind) {
-        case .udpListener, .requestListener: receiveFromClients(token.handle, at: now)
+        case .udpListener, .requestListener, .sendListener: receiveFromClients(token.handle, at: now)
         case .relay:
             if event.isBroken { _ = receiveErrors(token.handle, at: now) }
             receiveFromPeers(token.handle, at: now)

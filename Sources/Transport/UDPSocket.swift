@@ -147,9 +147,10 @@ public struct UDPSocket: ~Copyable, Sendable {
 
     /// Has the kernel tell requests from data among what comes to this port; `false` if it cannot.
     ///
-    /// Of sockets that reuse the port each thread binds two, one after the other: the first gets data (ChannelData, records
-    /// of DTLS that carry data), the second STUN messages and handshakes. A client has the same thread always, chosen by
-    /// its address under `seed`. To be called, with the same values, by each thread once its first socket is bound.
+    /// Of sockets that reuse the port each thread binds three, one after the other: the first gets data (ChannelData, records
+    /// of DTLS that carry data), the second requests (STUN messages and handshakes), the third TURN's Send indications. A
+    /// client has the same thread always, chosen by its address under `seed`. To be called, with the same values, by each
+    /// thread once its first socket is bound.
     public func steer(threads: Int, seed: UInt64) -> Bool {
         floe_steer(descriptor, Int32(handle.family.rawValue), UInt32(clamping: threads), seed) >= 0
     }

@@ -126,7 +126,8 @@ import Transport
         #expect(peer.messages.isEmpty)
     }
 
-    @Test func `requests are answered while more data comes than the kernel can keep`() throws {
+    @Test(arguments: [true, false])
+    func `requests are answered while more data comes than the kernel can keep`(isOnChannel: Bool) throws {
         var shard = try TestShard {
             $0.threads = 1
             $0.listenerBufferBytes = 4096
@@ -134,11 +135,29 @@ import Transport
         }
         let (client, other) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
         _ = try client.allocate(&shard)
-        for _ in 0..<100 { other.send([0x40, 0, 3, 0xE8] + Array(repeating: 7, count: 1000)) }
+        let bytes = [UInt8](repeating: 7, count: 1000)
+        for _ in 0..<100 {
+            if isOnChannel {
+                other.send([0x40, 0, 3, 0xE8] + bytes)
+            } else {
+                try other.sendIndication(bytes, to: other.address)
+            }
+        }
         // There is no room for one datagram more; the request does not need it.
         try client.ask(.refresh, [.init(.lifetime, [0, 0, 2, 88])])
         #expect(try decode(client.next(&shard)).type.messageClass == .success)
         try shard.work { $0.report.snapshot.kernelDrops.atListeners > 0 }
+    }
+
+    @Test func `a Send indication right behind the request for its permission is relayed`() throws {
+        var shard = try TestShard { $0.threads = 1 }
+        let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        _ = try client.allocate(&shard)
+        // Both wait when the turn begins.
+        try client.ask(.createPermission, [.peer(peer.address)])
+        try client.sendIndication([42], to: peer.address)
+        #expect(try peer.next(&shard) == [42])
+        #expect(try decode(client.next(&shard)).type.messageClass == .success)
     }
 
     @Test func `more packets than a batch holds all arrive`() throws {

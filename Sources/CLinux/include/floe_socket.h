@@ -86,13 +86,14 @@ int floe_set_option(int descriptor, int family, floe_option option, int value);
 int floe_get_option(int descriptor, int family, floe_option option);
 
 /// The first two bytes of a UDP payload from which on it is data: ChannelData, and records of DTLS with data in them; and
-/// those from which on it is a DTLS handshake. Below are STUN messages, if they have the magic cookie; else it is noise.
-enum { FLOE_STEER_HANDSHAKE = 0x1400, FLOE_STEER_DATA = 0x1700 };
+/// those from which on it is a DTLS handshake. Below are STUN messages, if they have the magic cookie; else it is noise. Of
+/// these, one is a Send indication.
+enum { FLOE_STEER_SEND = 0x0016, FLOE_STEER_HANDSHAKE = 0x1400, FLOE_STEER_DATA = 0x1700 };
 
 /// Has the kernel choose among the UDP sockets that share the port of this one, which is bound: by the client's address
-/// one of so many threads, by the first bytes one of the thread's two sockets. Sockets count in the order in which they
-/// were bound, each thread's for data before its own for requests; what is not there yet is chosen by the kernel. Needs no
-/// capability.
+/// one of so many threads, by the first bytes one of the thread's three sockets. Sockets count in the order in which they
+/// were bound, of each thread the one for data, that for requests and that for Send indications; what is not there yet is
+/// chosen by the kernel. Needs no capability.
 int floe_steer(int descriptor, int family, uint32_t threads, uint64_t seed);
 
 /// How many datagrams the kernel has dropped for this socket, nearly always for lack of room in its receive buffer; or a
