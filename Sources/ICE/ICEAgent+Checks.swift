@@ -152,6 +152,8 @@ extension ICEAgent {
             // Departure: RFC 8445 §7.2.5.3.4 fails the whole checklist when a nomination fails; another valid pair is
             // nominated instead, as long as there is one.
             pairs[index].flags.subtract([.valid, .nominating, .nominateOnSuccess])
+            pairs[index].nextConsent = .distantFuture
+            pairs[index].consentExpiry = .distantFuture
         }
         reschedule(index)
         // Pairs of its foundation may be worth a check of their own (ice 37).

@@ -113,7 +113,10 @@ extension ICEAgent {
         if pairs[index].transaction != 0 || pairs[index].state == .inProgress {
             earliest = pairs[index].retransmitAt
         }
-        if !pairs[index].flags.isDisjoint(with: [.valid, .presumed]) {
+        // No earlier than what `fire` then does something about.
+        if pairs[index].flags.contains(.presumed) {
+            earliest = min(earliest, pairs[index].consentExpiry)
+        } else if pairs[index].flags.contains(.valid) {
             earliest = min(earliest, min(pairs[index].nextConsent, pairs[index].consentExpiry))
         }
         deadlines.set(index, to: earliest)

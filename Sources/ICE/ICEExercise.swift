@@ -26,6 +26,7 @@ package struct ICEExercise: ~Copyable {
         configuration.localCandidateLimit = 8
         configuration.componentCount = 2
         configuration.isRecorded = isRecorded
+        configuration.presumesPaths = seed & 8 == 8
         one = ICEAgent(configuration, entropy: .seeded(seed), at: now)
         configuration.role = seed & 1 == 0 ? .controlled : .controlling
         configuration.isLite = seed & 6 == 6
@@ -238,12 +239,13 @@ extension ICEAgent {
                 findPair(pairs[index].base, pairs[index].remoteAddress, generation: pairs[index].generation) != nil
             )
             precondition(!pairs[index].flags.contains(.consentEnded) || !pairs[index].flags.contains(.valid))
+            precondition(!pairs[index].flags.contains(.presumed) || configuration.presumesPaths)
         }
         for component in components {
             if let index = component.nominated { precondition(pairs[index].state != .removed) }
             guard component.path != nil else { continue }
             guard let index = pairIndex(component.carrier) else { preconditionFailure("a path without a pair") }
-            precondition(pairs[index].flags.contains(.valid), "data over a pair that is not valid")
+            precondition(!pairs[index].flags.isDisjoint(with: [.valid, .presumed]), "data over a pair that is not valid")
         }
         _ = verdict
     }

@@ -119,6 +119,25 @@ import Testing
         #expect(lone.agent.path()?.destination == Lone.remote)
     }
 
+    @Test(.timeLimit(.minutes(1))) func `A pair whose nomination failed may be presumed, and time goes on (ice 50, 175)`()
+        throws
+    {
+        var lone = Lone(.controlling) { $0.presumesPaths = true }
+        lone.begin()
+        for code: UInt16? in [nil, 400] {
+            var checks = lone.drain().filter(\.isRequest)
+            while checks.isEmpty { checks = lone.run(for: .milliseconds(100)).filter(\.isRequest) }
+            lone.answer(try #require(checks.first), code: code)
+        }
+        #expect(lone.agent.path() == nil)
+        // Past the time of the consent check that the success had asked for.
+        _ = lone.run(for: .seconds(7))
+        lone.deliver(lone.request(role: .controlled))
+        #expect(lone.agent.path()?.destination == Lone.remote)
+        _ = lone.run(for: .seconds(3))
+        #expect(lone.agent.path() == nil)
+    }
+
     @Test func `Only so many paths are presumed in one generation (ice 175)`() {
         var lone = asked()
         func presumed() -> Int { lone.agent.pairs.count { $0.flags.contains(.presumed) } }
