@@ -45,6 +45,9 @@ int floe_icmp_create(int family) {
         result |= setsockopt(descriptor, SOL_RAW, IPV6_CHECKSUM, &unchecked, sizeof unchecked);
         result |= setsockopt(descriptor, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
     }
+    // Some hundred errors, whatever the system has as its default: who floods us with them must not have megabytes.
+    int bytes = 128 << 10;
+    result |= setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
     if (result == 0) return descriptor;
     int error = errno;
     close(descriptor);

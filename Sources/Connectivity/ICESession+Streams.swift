@@ -39,14 +39,14 @@ extension ICESession {
         advance(at: now)
     }
 
-    /// Takes a connection in; in a full table the oldest one that has proven nothing makes room.
+    /// Takes a connection in; in a full table one that has proven nothing makes room.
     private mutating func addStream(
         _ base: BaseID,
         _ remote: SocketAddress,
         _ host: Int,
         at now: Instant
     ) -> SlotHandle? {
-        if streams.count == streams.limit, !unproven.isEmpty { dropOldestUnproven(.displacedStream, at: now) }
+        if streams.count == streams.limit, let victim { drop(unproven: victim, .displacedStream, at: now) }
         guard let handle = streams.insert(PeerStream(base: base, remote: remote.unmapped, host: host)) else {
             count(.limitReached)
             return nil
@@ -55,9 +55,18 @@ extension ICESession {
         return handle
     }
 
-    mutating func dropOldestUnproven(_ reason: SessionDrop, at now: Instant) {
+    /// Who is to go for a newer one: the oldest of the prefix that has most, so that one network displaces but its own.
+    private var victim: SlotHandle? {
+        let prefixes = unproven.map { streams.read($0.stream) { $0.remote.ip.clientPrefix } ?? 0 }
+        var counts: [UInt64: Int] = [:]
+        for prefix in prefixes { counts[prefix, default: 0] += 1 }
+        let most = counts.values.max()
+        return prefixes.firstIndex { counts[$0] == most }.map { unproven[$0].stream }
+    }
+
+    mutating func drop(unproven stream: SlotHandle, _ reason: SessionDrop, at now: Instant) {
         count(reason)
-        dropStream(unproven[0].stream, at: now)
+        dropStream(stream, at: now)
     }
 
     /// Asks for the connection that a pair of TCP candidates needs.

@@ -215,7 +215,7 @@ public struct ICESession: ~Copyable {
     public mutating func handleTimeout(at now: Instant) {
         while let timer = timers.pop(at: now) { fire(timer, at: now) }
         if clientTimeout <= now { handleClientTimeouts(at: now) }
-        while let oldest = unproven.first, oldest.until <= now { dropOldestUnproven(.silentStream, at: now) }
+        while let oldest = unproven.first, oldest.until <= now { drop(unproven: oldest.stream, .silentStream, at: now) }
         agent.handleTimeout(at: now)
         advance(at: now)
     }

@@ -245,7 +245,10 @@ extension ICEAgent {
             if let index = component.nominated { precondition(pairs[index].state != .removed) }
             guard component.path != nil else { continue }
             guard let index = pairIndex(component.carrier) else { preconditionFailure("a path without a pair") }
-            precondition(!pairs[index].flags.isDisjoint(with: [.valid, .presumed]), "data over a pair that is not valid")
+            precondition(
+                !pairs[index].flags.isDisjoint(with: [.valid, .presumed]),
+                "data over a pair that is not valid"
+            )
         }
         _ = verdict
     }

@@ -46,3 +46,11 @@ extension IPPrefix: CustomStringConvertible, LosslessStringConvertible {
     /// `address/length`.
     public var description: String { "\(base)/\(length)" }
 }
+
+extension IPAddress {
+    /// What limits on what strangers may have count as one client: the /24 of IPv4, the /56 of IPv6.
+    package var clientPrefix: UInt64 {
+        // No global unicast prefix has the highest bit set, so IPv4 cannot collide with IPv6.
+        family == .ipv4 ? low >> 8 | 1 << 63 : high >> 8
+    }
+}

@@ -49,6 +49,8 @@ struct FastFlows<Kernel: FlowKernel>: ~Copyable {
     var freeSlots: StockAtHand<FlowSlot>
     var restedSlots: [FlowSlot] = []
     var closedSlots: [FlowSlot] = []
+    /// When those that rest may be free at the earliest.
+    var restEnds = Instant.zero
     /// The allocations that wait for an update.
     private var pending = AllocationQueue()
     /// Tenths of a microsecond, more or less: a twentieth of the thread's time.

@@ -22,6 +22,9 @@ extension RelayShard {
     mutating func countFastFlows(at now: Instant) {
         fastFlows.beginCount(at: now)
         countMoreFastFlows(at: now)
+        // A report out of turn must not cut a rest short.
+        guard now >= fastFlows.restEnds else { return }
+        fastFlows.restEnds = now + .milliseconds(400)
         fastFlows.freeRestedSlots()
     }
 

@@ -131,7 +131,7 @@ struct RelayShard: ~Copyable {
         var refusal: SystemError?
         packets = Self.packets(configuration, &refusal)
         ringRefusal = refusal
-        // As many as a turn brings when datagrams come merged: a flush in between parts what could leave in one piece.
+        // Most of what a turn brings when datagrams come merged: a flush in between parts what could leave in one piece.
         sends = DatagramSendBatch(capacity: 1024, usesRing: packets.usesRing)
         var halfOpen = configuration.halfOpen
         halfOpen.time = configuration.firstMessageTime

@@ -1,5 +1,5 @@
 import Bytes
-package import NetTypes
+import NetTypes
 
 /// How many streams of each prefix (/24 of IPv4, /56 of IPv6) are half-open, and how fast its handshakes may come.
 ///
@@ -57,13 +57,5 @@ struct HalfOpenLedger {
 
     private func index(of address: IPAddress) -> Int {
         Int(truncatingIfNeeded: address.clientPrefix.flatHash(seed: seed)) & (Self.count - 1)
-    }
-}
-
-extension IPAddress {
-    /// What limits on half-open streams count as one client: the /24 of IPv4, the /56 of IPv6.
-    package var clientPrefix: UInt64 {
-        // No global unicast prefix has the highest bit set, so IPv4 cannot collide with IPv6.
-        family == .ipv4 ? low >> 8 | 1 << 63 : high >> 8
     }
 }

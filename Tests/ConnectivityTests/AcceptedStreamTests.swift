@@ -45,9 +45,9 @@ private final class Listening {
 
     /// A connection of a stranger or of the peer, by its number.
     @discardableResult
-    func accept(_ number: Int) -> BaseID {
+    func accept(_ number: Int, from source: SocketAddress? = nil) -> BaseID {
         let base = BaseID(rawValue: UInt32(100 + number))
-        session.accepted(base, on: Self.listener, from: Self.source(number), at: now)
+        session.accepted(base, on: Self.listener, from: source ?? Self.source(number), at: now)
         settle()
         return base
     }
@@ -148,6 +148,17 @@ private final class Listening {
         let late = listening.accept(9)
         #expect(Array(listening.closed[count...]) == [late])
         #expect(listening.dropped(.limitReached) == 1)
+    }
+
+    @Test func `One network displaces but its own connections`() throws {
+        let listening = try Listening { $0.limits.streams = 4 }
+        let peer = listening.accept(0, from: SocketAddress(IPAddress("198.51.100.1") ?? .loopback(.ipv4), port: 1000))
+        for number in 1..<20 { listening.accept(number) }
+        #expect(!listening.closed.contains(peer))
+        #expect(listening.dropped(.displacedStream) == 16)
+        listening.check(on: peer)
+        for number in 20..<30 { listening.accept(number) }
+        #expect(!listening.closed.contains(peer))
     }
 
     @Test func `Strangers cannot take the places that the agent has for connections`() throws {

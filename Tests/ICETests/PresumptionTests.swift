@@ -119,7 +119,8 @@ import Testing
         #expect(lone.agent.path()?.destination == Lone.remote)
     }
 
-    @Test(.timeLimit(.minutes(1))) func `A pair whose nomination failed may be presumed, and time goes on (ice 50, 175)`()
+    @Test(.timeLimit(.minutes(1)))
+    func `A pair whose nomination failed may be presumed, and time goes on (ice 50, 175)`()
         throws
     {
         var lone = Lone(.controlling) { $0.presumesPaths = true }

@@ -53,10 +53,14 @@ import Testing
         var events = PollEvents()
         for span in [TimeSpan.zero, .microseconds(300), .milliseconds(3)] {
             let deadline = MonotonicClock.now() + span
-            try poller.wait(until: deadline, into: &events)
-            let (count, now) = (events.count, MonotonicClock.now())
-            #expect(count == 0)
-            #expect(now >= deadline)
+            // A signal to the process, of another test, may cut a wait short; a wait that is too short would be many.
+            var waits = 0
+            repeat {
+                try poller.wait(until: deadline, into: &events)
+                #expect(events.isEmpty)
+                waits += 1
+            } while MonotonicClock.now() < deadline
+            #expect(waits <= 3)
         }
         #expect(WallClock.unixSeconds() > 1_700_000_000)
     }
