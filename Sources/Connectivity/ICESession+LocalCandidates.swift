@@ -112,6 +112,8 @@ extension ICESession {
     mutating func offerAgain(at now: Instant) {
         let old = offers
         offers = []
+        // The new generation has selected nothing yet.
+        selected = []
         let fragment = agent.localDescription.credentials.usernameFragment
         for offer in old {
             var offer = offer

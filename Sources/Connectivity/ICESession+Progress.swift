@@ -14,6 +14,7 @@ extension ICESession {
         for handle in dirtyRelays { collect(relay: handle, at: now) }
         collectAgent(at: now)
         startPlans(at: now)
+        planKeepalive(at: now)
         refreshClientTimeout()
         reviewGathering(at: now)
         if isClosing, !hasToldClosed, relayHandles.isEmpty {
@@ -179,7 +180,7 @@ extension ICESession {
         switch timer {
         case .effect(let id): effectLate(id, at: now)
         case .query(let handle): queryLate(handle)
-        case .refresh(let handle): refreshBinding(handle, at: now)
+        case .keepalive: keepBindings(at: now)
         case .relay(let handle): relayLate(handle, at: now)
         case .plans: break
         case .probing: probingDue(at: now)
@@ -215,19 +216,6 @@ extension ICESession {
         }
         // Its answer may still come: then the server is told that the allocation is not wanted any more.
         if state.isPending { closeRelay(handle, at: now) } else { dropRelay(handle, at: now) }
-    }
-
-    /// Keeps a binding of the NAT alive until a pair is selected, after which the path keeps itself alive (ice 16).
-    private mutating func refreshBinding(_ handle: SlotHandle, at now: Instant) {
-        let isDue = queries.read(handle) { $0.refreshAt <= now && $0.mapped != nil } ?? false
-        guard isDue, !isClosing else { return }
-        guard selected.count < configuration.ice.componentCount else {
-            // It may be wanted again.
-            let next = now + configuration.deadlines.bindingRefresh
-            _ = queries.update(handle) { $0.refreshAt = next }
-            return timers.push(.refresh(handle), at: next)
-        }
-        startQuery(handle, at: now)
     }
 
     // MARK: The end of gathering

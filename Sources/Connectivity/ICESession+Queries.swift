@@ -40,7 +40,6 @@ extension ICESession {
     mutating func startQuery(_ handle: SlotHandle, at now: Instant) {
         _ = queries.update(handle) { query in
             query.hasStarted = true
-            query.refreshAt = .distantFuture
             query.askedAt = now
             _ = query.client.query(at: now)
         }
@@ -58,12 +57,10 @@ extension ICESession {
     }
 
     private mutating func answered(_ handle: SlotHandle, _ answer: STUNClient.Answer, at now: Instant) {
-        let refresh = now + configuration.deadlines.bindingRefresh
         let known = queries.update(handle) { query in
             defer {
                 query.mapped = answer.mapped.unmapped
                 query.isPending = false
-                query.refreshAt = refresh
                 query.askedAt = nil
             }
             return (
@@ -72,7 +69,6 @@ extension ICESession {
             )
         }
         guard let known else { return }
-        timers.push(.refresh(handle), at: refresh)
         let mapped = answer.mapped.unmapped
         agent.note(.serverAnswered(server: known.server, base: known.base, mapped: mapped))
         // Later than that it may be the answer to a repetition.
@@ -102,9 +98,13 @@ extension ICESession {
 
     private mutating func queryFailed(_ handle: SlotHandle, _ failure: STUNClient.Failure, at now: Instant) {
         let state = queries.update(handle) { query in
-            defer { query.isPending = false }
+            defer {
+                query.isPending = false
+                query.askedAt = nil
+            }
             return (name: query.name, wasGood: query.mapped != nil, isNews: query.isPending)
         }
+        // What a server has told once stays good while it is silent, and is asked again at the next time.
         guard let state, !state.wasGood else { return }
         switch failure {
         case .refused(let code):

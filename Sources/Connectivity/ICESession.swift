@@ -72,6 +72,8 @@ public struct ICESession: ~Copyable {
     var hasToldClosed = false
     /// Components with a selected pair, whose path keeps itself alive.
     var selected: Set<UInt16> = []
+    /// Whether the timer that keeps bindings alive runs.
+    var isKeepingAlive = false
     var lastEffect: UInt32 = 0
     var lastOwnBase = ICESession.firstOwnBase
     var networks: [UInt32] = []

@@ -138,7 +138,9 @@ public struct GatheringDeadlines: Hashable, Sendable {
     public var goodEnough = TimeSpan.seconds(2)
     /// How long the end waits for TURN servers to delete what they hold; those that are silent forget it by themselves.
     public var closing = TimeSpan.seconds(2)
-    /// How far apart bindings are refreshed until a pair is selected (ice 16).
+    /// The middle of the time between two questions that keep a NAT's binding until pairs are selected (ice 16).
+    ///
+    /// Each is drawn from 0.8 to 1.2 times it; 1 s to an hour. NATs forget UDP after 30 s (RFC 4787 §4.3 wants 2 min).
     public var bindingRefresh = TimeSpan.seconds(15)
 
     /// Makes the defaults.

@@ -78,7 +78,6 @@ struct Query: ~Copyable {
     var mapped: SocketAddress?
     /// When it was asked, until it has answered.
     var askedAt: Instant?
-    var refreshAt = Instant.distantFuture
 }
 
 /// A TURN client with the way to its server.
@@ -159,7 +158,7 @@ enum ServerName: Hashable {
 enum SessionTimer: Sendable {
     case effect(EffectID)
     case query(SlotHandle)
-    case refresh(SlotHandle)
+    case keepalive
     case relay(SlotHandle)
     case plans
     case probing

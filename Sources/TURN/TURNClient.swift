@@ -133,6 +133,11 @@ public struct TURNClient: ~Copyable {
     /// Tells that the connection was lost, or that ICMP says that the server's port is closed; ends the client.
     public mutating func transportFailed(at now: Instant) { end(.failed(.transaction(.transportFailed))) }
 
+    /// Refreshes the allocation now, so that NATs on the way to the server keep their binding (RFC 8445 §5.1.1.4).
+    ///
+    /// Without effect before there is an allocation; it is refreshed in time for the server without this too.
+    public mutating func refresh(at now: Instant) { if case .allocated = phase { submit(.refresh, at: now) } }
+
     /// Refreshes the allocation with another access token, to be called before the present one ends (RFC 7635 §9).
     ///
     /// Without effect on a client with a password.
