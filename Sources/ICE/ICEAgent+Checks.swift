@@ -113,7 +113,7 @@ extension ICEAgent {
             pairs[index].freshChecks += 1
             _ = errands.append(Errand(pair: pair.token(index), kind: .fresh))
         } else if Int(pair.attempts) >= policy.requestCount {
-            failPair(index, at: now)
+            failPair(index, isSilent: true, at: now)
             return
         } else {
             pairs[index].attempts += 1
@@ -137,8 +137,8 @@ extension ICEAgent {
         }
     }
 
-    /// A check has found nothing (ice 50, 55).
-    mutating func failPair(_ index: Int, at now: Instant) {
+    /// A check has found nothing (ice 50, 55): nobody, if it was silence, else something that another check would not mend.
+    mutating func failPair(_ index: Int, isSilent: Bool = false, at now: Instant) {
         guard pairs[index].state != .removed else { return }
         let wasNominating = pairs[index].flags.contains(.nominating)
         pairs[index].transaction = 0
@@ -154,6 +154,7 @@ extension ICEAgent {
             pairs[index].flags.subtract([.valid, .nominating, .nominateOnSuccess])
             pairs[index].nextConsent = .distantFuture
             pairs[index].consentExpiry = .distantFuture
+            if isSilent { planRecheck(at: now) } else { pairs[index].attempts = 0 }
         }
         reschedule(index)
         // Pairs of its foundation may be worth a check of their own (ice 37).

@@ -111,6 +111,7 @@ extension ICEAgent {
         hasAdvisedRestart = false
         burstCount = 0
         patienceEnds = .distantFuture
+        recheckAt = .distantFuture
         freeAt = .distantFuture
         reviewAt = .distantFuture
     }
@@ -130,6 +131,7 @@ extension ICEAgent {
         while errands.popFirst() != nil {}
         while triggered.popFirst() != nil {}
         patienceEnds = .distantFuture
+        recheckAt = .distantFuture
         reviewAt = .distantFuture
         freeAt = .distantFuture
         change(to: .closed)
@@ -151,7 +153,8 @@ extension ICEAgent {
             let index = findPair(base, destination), pairs[index].state == .inProgress,
             !pairs[index].flags.contains(.valid), pairs[index].attempts >= 2
         else { return }
-        failPair(index, at: now)
+        // A NAT that is not open yet may say so too.
+        failPair(index, isSilent: failure == .unreachable, at: now)
     }
 
     // MARK: State

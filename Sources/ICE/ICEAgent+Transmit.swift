@@ -17,6 +17,7 @@ extension ICEAgent {
             patienceEnds = .distantFuture
             evaluate(at: now)
         }
+        if now >= recheckAt { recheck(at: now) }
         if now >= reviewAt {
             reviewAt = .distantFuture
             review(at: now)

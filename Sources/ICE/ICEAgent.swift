@@ -68,6 +68,8 @@ public struct ICEAgent: ~Copyable {
     var burstCount = 0
     /// When nothing more is waited for with failing (RFC 8863); `distantFuture` while the timer does not run.
     var patienceEnds = Instant.distantFuture
+    /// When silent pairs are checked anew; `distantFuture` if there are none or that is not wanted.
+    var recheckAt = Instant.distantFuture
     /// When nomination is to be thought over again.
     var reviewAt = Instant.distantFuture
     /// When it is looked at whether data of the peer still come; `distantFuture` while none are expected.
@@ -145,6 +147,7 @@ public struct ICEAgent: ~Copyable {
     /// When `handleTimeout` must be called and `pollTransmit` drained, or `nil` if nothing waits for time to pass.
     public var nextTimeout: Instant? {
         var earliest = min(min(patienceEnds, reviewAt), min(freeAt, quietAt))
+        earliest = min(earliest, recheckAt)
         if let deadline = deadlines.earliest { earliest = min(earliest, deadline) }
         if hasWaiting, canCheck { earliest = min(earliest, checkSlot) }
         if !triggered.isEmpty || !errands.isEmpty, canCheck { earliest = min(earliest, urgentSlot) }

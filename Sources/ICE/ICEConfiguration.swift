@@ -36,6 +36,14 @@ public struct ICEConfiguration: Hashable, Sendable {
     public var retransmission = RetransmissionPolicy()
     /// How long no failure is declared after both sides' credentials are known (RFC 8863 §4); "patient" sessions raise it.
     public var patience = TimeSpan.milliseconds(39_500)
+    /// How far apart silent pairs are checked anew, all of them, while patience lasts and there is no valid pair; 5 s to an
+    /// hour, zero for never.
+    ///
+    /// For descriptions that a person carries: one end begins minutes before the other, and NATs forget what it has opened.
+    ///
+    /// Departure: RFC 8445 lets a pair out of Failed only for a check of the peer (§7.3.1.4), which a NAT that filters by
+    /// address and port would not let in; so the default is never. With RFC 8863 waiting, the agent may as well ask.
+    public var recheckInterval = TimeSpan.zero
     /// Whether consent is asked for (RFC 7675); without it, keepalives are sent.
     public var asksConsent = true
     /// The middle of the time between two consent checks; each is drawn from 0.8 to 1.2 times it, never below 4 s.
@@ -66,6 +74,7 @@ public struct ICEConfiguration: Hashable, Sendable {
         copy.localCandidateLimit = min(max(localCandidateLimit, 1), 4096)
         copy.retransmission.requestCount = min(max(retransmission.requestCount, 1), 32)
         copy.retransmission.initialTimeout = min(retransmission.initialTimeout, .seconds(3600))
+        if recheckInterval > .zero { copy.recheckInterval = min(max(recheckInterval, .seconds(5)), .seconds(3600)) }
         copy.consentInterval = min(consentInterval, .seconds(3600))
         return copy
     }

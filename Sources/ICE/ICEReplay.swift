@@ -12,7 +12,7 @@ public enum ReplayError: Error, Hashable, Sendable {
 }
 
 extension ICEAgent {
-    private static let magic: UInt32 = 0x4943_4502
+    private static let magic: UInt32 = 0x4943_4503
 
     /// All that went into the agent and came out of it since its beginning; `nil` unless the configuration asks for it.
     ///

@@ -248,7 +248,7 @@ struct RecordWriter {
         for span in [
             configuration.pacing, configuration.retransmission.initialTimeout,
             configuration.retransmission.reliableTimeout, configuration.patience, configuration.consentInterval,
-            configuration.consentLifetime, configuration.keepaliveInterval,
+            configuration.consentLifetime, configuration.keepaliveInterval, configuration.recheckInterval,
         ] { write(span.nanoseconds) }
     }
 }

@@ -161,6 +161,7 @@ struct RecordReader: ~Escapable {
         result.consentInterval = try span()
         result.consentLifetime = try span()
         result.keepaliveInterval = try span()
+        result.recheckInterval = try span()
         result.isRecorded = true
         return result
     }

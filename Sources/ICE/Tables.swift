@@ -135,7 +135,7 @@ struct Pair {
     var generation: UInt8
     /// The first wait for an answer to the running request.
     var timeoutMilliseconds: UInt32 = 0
-    /// How often the running request was sent.
+    /// How often the running request was sent, or the last one of a silent pair; 0 if something else has failed the pair.
     var attempts: UInt8 = 0
     /// How many new checks were sent ahead of the retransmission timer.
     var freshChecks: UInt8 = 0

@@ -198,11 +198,12 @@ struct PeerPlan: Sendable {
         }
     }
 
-    /// A person carries the answer: that may take minutes.
+    /// A person carries the answer: that may take minutes, in which NATs forget what the first checks have opened.
     private func patient(_ role: ICERole) -> ICESessionConfiguration {
         var configuration = base
         configuration.ice.role = role
         configuration.ice.patience = .seconds(900)
+        configuration.ice.recheckInterval = .seconds(20)
         return configuration
     }
 

@@ -56,6 +56,21 @@ import Testing
         }
     }
 
+    @Test func `a code that is handed back after three minutes connects, as silent pairs are checked anew`() throws {
+        for (interval, isMet) in [(TimeSpan.seconds(20), true), (.zero, false)] {
+            let call = try strangers {
+                $0.ice.patience = .seconds(900)
+                $0.ice.recheckInterval = interval
+            }
+            call.network.run(for: .seconds(2))
+            // The second answers at once, and begins its checks.
+            hand(call.first, to: call.second)
+            call.network.run(for: .seconds(180))
+            hand(call.second, to: call.first)
+            #expect(meets(call) == isMet)
+        }
+    }
+
     @Test func `what a TURN server alone has told is kept as well, by Refresh (ice 16)`() throws {
         for (refresh, isKept) in [(TimeSpan.seconds(15), true), (.seconds(3600), false)] {
             let call = try strangers(turn: ["turn:turn.example"], stun: []) {

@@ -10,6 +10,7 @@ import Testing
     private func recorded(seed: UInt64) -> TestNetwork {
         var one = ICEConfiguration(role: .controlling)
         one.isRecorded = true
+        one.recheckInterval = .seconds(20)
         var other = ICEConfiguration(role: .controlled)
         other.isRecorded = true
         var net = TestNetwork(one, other, seed: seed)
