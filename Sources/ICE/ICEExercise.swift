@@ -30,6 +30,7 @@ package struct ICEExercise: ~Copyable {
         one = ICEAgent(configuration, entropy: .seeded(seed), at: now)
         configuration.role = seed & 1 == 0 ? .controlled : .controlling
         configuration.isLite = seed & 6 == 6
+        configuration.recheckInterval = seed & 8 == 8 ? .seconds(20) : .zero
         other = ICEAgent(configuration, entropy: .seeded(seed &+ 1), at: now)
     }
 
