@@ -109,7 +109,7 @@ import Testing
         #expect(Set(spans.map(\.milliseconds)).count > 10)
     }
 
-    @Test func `a session with its pair asks no server and does not wake for it; after a restart again (ice 16)`()
+    @Test func `a session with its pair asks no server, after a restart it does again (ice 16)`()
         throws
     {
         let call = try Call(.init(first: Self.forgetful, second: Self.forgetful))
