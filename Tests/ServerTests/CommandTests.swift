@@ -219,12 +219,13 @@ struct CommandResult {
         // Where somebody has that port of TCP meanwhile it is told first, and says nothing of ours.
         for _ in 0..<10 where errors.isEmpty || errors.contains("Cannot listen on TCP") {
             let folder = try TemporaryFolder()
-            let taken = try withFreePorts(1) { try UDPSocket(boundTo: SocketAddress(.loopback(.ipv4), port: $0[0])) }
+            let free = try withFreePorts(2) { $0 }
+            let taken = try UDPSocket(boundTo: SocketAddress(.loopback(.ipv4), port: free[0]))
             let port = "\(taken.localAddress.port)"
             let result = try await CommandResult([
                 "serve", "--listen", "127.0.0.1", "--relay-ip", "127.0.0.1", "--state", folder.path, "--relay-ports",
-                "1024-1100", "--turn-port", "\(try withFreePorts(1) { $0[0] })", "--turns-port", port, "--dtls-port",
-                port, "--https-port", "0", "--http-port", "0",
+                "1024-1100", "--turn-port", "\(free[1])", "--turns-port", port, "--dtls-port", port, "--https-port",
+                "0", "--http-port", "0",
             ])
             #expect(result.status == 2)
             errors = result.errors
