@@ -74,13 +74,17 @@ int floe_event_clear(int descriptor) {
     return errno == EAGAIN ? 0 : -errno;
 }
 
-int floe_signals_create(void) {
+int floe_signals_create(int leaves_ignored) {
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
     sigset_t signals;
     sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    sigaddset(&signals, SIGUSR1);
+    for (size_t index = 0; index < sizeof numbers / sizeof *numbers; index++) {
+        // A blocked signal is queued though it is ignored: only one that is not blocked stays without effect.
+        struct sigaction present;
+        if (sigaction(numbers[index], NULL, &present) < 0) return -errno;
+        if (leaves_ignored && present.sa_handler == SIG_IGN) continue;
+        sigaddset(&signals, numbers[index]);
+    }
     int error = pthread_sigmask(SIG_BLOCK, &signals, NULL);
     if (error != 0) return -error;
     struct sigaction ignore = {.sa_handler = SIG_IGN};

@@ -21,9 +21,11 @@ public struct SignalWatcher: ~Copyable {
 
     /// Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in this thread and those that it starts, and ignores SIGPIPE.
     ///
+    /// With `leavesIgnored`, signals that are ignored stay so: whoever has started the process (`nohup`, or a script's `&`)
+    /// wants it to outlive them.
     /// - Throws: If the process has no descriptor left.
-    public init() throws(SystemError) {
-        owned = try Descriptor(floe_signals_create(), "watch for signals")
+    public init(leavesIgnored: Bool = false) throws(SystemError) {
+        owned = try Descriptor(floe_signals_create(leavesIgnored ? 1 : 0), "watch for signals")
     }
 
     /// Readable while signals wait.

@@ -35,10 +35,10 @@ enum PeerOptions {
     /// Runs something asynchronous to its end on the calling thread's behalf; errors become sentences and code 1.
     ///
     /// A signal cancels its task, so that the peer and the servers are told, and becomes 128 and its number; a second one
-    /// ends without that.
+    /// ends without that. One that was ignored at the start, as by `nohup`, stays so.
     static func wait(_ body: @escaping @Sendable () async throws -> Int32) throws(UsageError) -> Int32 {
         do throws(SystemError) {
-            let signals = try SignalWatcher()
+            let signals = try SignalWatcher(leavesIgnored: true)
             let ended = try Mailbox<Int32>(limit: 1)
             let task = Task {
                 do {

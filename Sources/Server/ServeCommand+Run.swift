@@ -13,7 +13,8 @@ extension ServeCommand {
         let load = { @Sendable () throws(UsageError) -> ServeOptions in try OptionsFile.options(words) }
         let options = try load()
         do throws(SystemError) {
-            // Before the first thread: threads inherit which signals are blocked.
+            // Before the first thread: threads inherit which signals are blocked. Also those that were ignored: SIGHUP asks for a
+            // reload under `nohup` too, and SIGINT for a stop.
             let signals = try SignalWatcher()
             DescriptorLimit.raise()
             let poller = try Poller()

@@ -178,4 +178,20 @@ import Testing
             thread.join()
         }
     }
+
+    @Test(arguments: [false, true]) func `what was ignored at the start is left so on demand`(isLeft: Bool) async {
+        await #expect(processExitsWith: .exitCode(7)) { [isLeft] in
+            let thread = try LoopThread(name: "signals") {
+                let ignored: [ControlSignal] = [.hangUp, .interrupt]
+                for number in ignored.map(\.rawValue) { signal(number, SIG_IGN) }
+                guard let watcher = try? SignalWatcher(leavesIgnored: isLeft) else { exit(1) }
+                for signal in ControlSignal.allCases {
+                    _ = floe_thread_raise(signal.rawValue)
+                    guard watcher.next() == (isLeft && ignored.contains(signal) ? nil : signal) else { exit(2) }
+                }
+                exit(7)
+            }
+            thread.join()
+        }
+    }
 }

@@ -40,8 +40,9 @@ int floe_event_signal(int descriptor);
 /// Makes the descriptor unreadable again; returns 1 if it was readable, else 0.
 int floe_event_clear(int descriptor);
 
-/// Blocks SIGTERM, SIGINT and SIGHUP in the calling thread, ignores SIGPIPE, and returns a descriptor of the blocked ones.
-int floe_signals_create(void);
+/// Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in the calling thread, with `leaves_ignored` but those that are ignored;
+/// ignores SIGPIPE, and returns a descriptor of the blocked ones.
+int floe_signals_create(int leaves_ignored);
 /// The number of the next blocked signal that has arrived, 0 if none.
 int floe_signals_next(int descriptor);
 
