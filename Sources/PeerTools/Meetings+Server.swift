@@ -24,6 +24,9 @@ extension Meetings {
 
     /// Meets whoever is, or comes, in a room of a signaling server; the newcomer offers.
     ///
+    /// It offers to the newest first, and to the next if there is no answer in an eighth of `patience`. One who is away is no
+    /// other end, since none resumes. Whoever comes while nobody has answered is answered.
+    ///
     /// `configure` gets the server's ICE servers and whether this end offers. The other end may take `patience` to answer, and
     /// as long again until there is a path.
     /// - Throws: `PeerError` if the server cannot be used or is left, or the other end does not answer, `CredentialError` or
@@ -41,16 +44,24 @@ extension Meetings {
             switch message {
             case .joined(_, let welcome):
                 servers = welcome.iceServers.iceServers
-                guard let other = welcome.peers.first else {
+                let peers = welcome.peers.reversed().filter { !$0.isAway }.map(\.id)
+                guard !peers.isEmpty else {
                     wait()
                     continue
                 }
                 let connection = try loop.connection(configure(.controlling, servers))
-                return try await meet(client, connection, other.id, servers, nil, patience)
+                connection.gather()
+                let found = try await offer(client, connection, to: peers, within: patience)
+                guard found.isAnswer else {
+                    await connection.close()
+                    let connection = try loop.connection(configure(.controlled, servers))
+                    return answer(client, connection, found, servers, patience)
+                }
+                return meet(client, connection, found, servers, patience)
             case .description(let id, let description) where description.type == .offer:
                 let connection = try loop.connection(configure(.controlled, servers))
-                let peer = try PeerCode(lines: description.sdp)
-                return try await meet(client, connection, id, servers, peer, patience)
+                let offer = Found(peer: id, isAnswer: false, code: try PeerCode(lines: description.sdp))
+                return answer(client, connection, offer, servers, patience)
             case .error(_, let text, _): throw PeerError(said: text)
             default: continue
             }
@@ -58,78 +69,105 @@ extension Meetings {
         throw PeerError("the signaling server was lost")
     }
 
+    /// Who has answered our offer, or has made one, with the candidates that have overtaken that.
+    private struct Found: Sendable {
+        let peer: String
+        let isAnswer: Bool
+        let code: PeerCode
+    }
+
+    private static func answer(
+        _ client: SignalingClient,
+        _ connection: ICEConnection,
+        _ offer: Found,
+        _ servers: [ICEServer],
+        _ patience: Duration
+    ) -> Meeting {
+        let own = PeerCode(connection.localDescription, [])
+        client.send(.description(to: offer.peer, SessionDescription(type: .answer, sdp: own.lines)))
+        connection.gather()
+        return meet(client, connection, offer, servers, patience)
+    }
+
     private static func meet(
         _ client: SignalingClient,
         _ connection: ICEConnection,
-        _ other: String,
+        _ other: Found,
         _ servers: [ICEServer],
-        _ offer: PeerCode?,
         _ patience: Duration
-    ) async throws -> Meeting {
-        let own = PeerCode(connection.localDescription, [])
-        client.send(
-            .description(to: other, SessionDescription(type: offer == nil ? .offer : .answer, sdp: own.lines))
-        )
-        if let offer { connection.setRemoteDescription(offer.description) }
-        connection.gather()
-        var peer = offer?.description
-        if offer == nil {
-            let answer = try await answer(client, other, within: patience)
-            peer = answer.description
-            connection.setRemoteDescription(answer.description)
-            for candidate in answer.candidates { connection.addRemoteCandidate(candidate) }
-        }
-        guard let peer else { throw PeerError("the other end has not said who it is") }
+    ) -> Meeting {
+        connection.setRemoteDescription(other.code.description)
+        for candidate in other.code.candidates { connection.addRemoteCandidate(candidate) }
         let (departure, news) = AsyncStream<Void>.makeStream()
         return Meeting(
             connection: connection,
-            isOfferer: offer == nil,
-            peer: peer,
+            isOfferer: other.isAnswer,
+            peer: other.code.description,
             servers: servers,
             signaling: .init(
                 client: client,
-                task: Task { await signal(client, connection, other, news) },
+                task: Task { await signal(client, connection, other.peer, news) },
                 departure: departure
             ),
             patience: patience
         )
     }
 
-    /// The answer of the other end, with the candidates that have overtaken it.
-    private static func answer(
+    /// Offers to one after the other; the first answer, or the first offer that comes meanwhile.
+    private static func offer(
         _ client: SignalingClient,
-        _ other: String,
+        _ connection: ICEConnection,
+        to peers: [String],
         within patience: Duration
-    ) async throws -> PeerCode {
-        try await withThrowingTaskGroup(of: PeerCode.self) { group in
+    ) async throws -> Found {
+        try await withThrowingTaskGroup(of: Found.self) { group in
+            // One task hears everything: a stream ends with the first task that is cancelled while it listens.
+            group.addTask { try await reply(client, peers) }
             group.addTask {
-                var early: [Candidate] = []
-                for await message in client.messages {
-                    switch message {
-                    case .description(other, let description) where description.type == .answer:
-                        return PeerCode(try PeerCode(lines: description.sdp).description, early)
-                    case .candidate(other, let candidate):
-                        guard early.count < 100 else { continue }
-                        if let candidate = candidate.flatMap({ try? Candidate(text: $0.candidate) }) {
-                            early.append(candidate)
-                        }
-                    case .peerLeft(other, _): throw PeerError("the other end has gone: run both ends again")
-                    case .error(_, let text, _): throw PeerError(said: text)
-                    default: continue
-                    }
+                let end = ContinuousClock.now + patience
+                let sdp = PeerCode(connection.localDescription, []).lines
+                for peer in peers {
+                    client.send(.description(to: peer, SessionDescription(type: .offer, sdp: sdp)))
+                    if peer != peers.last { try await Task.sleep(for: patience / 8) }
                 }
-                throw PeerError("the signaling server was lost")
-            }
-            group.addTask {
-                try await Task.sleep(for: patience)
+                try await Task.sleep(until: end)
                 throw PeerError(
                     "the other end does not answer: it has ended, or is no other 'floe' of this command; run both ends again"
                 )
             }
             defer { group.cancelAll() }
-            guard let answer = try await group.next() else { throw PeerError("nothing has come") }
-            return answer
+            guard let found = try await group.next() else { throw PeerError("nothing has come") }
+            return found
         }
+    }
+
+    /// The first answer of those to whom is offered in this order, or anybody's offer.
+    private static func reply(_ client: SignalingClient, _ peers: [String]) async throws -> Found {
+        var early: [String: [Candidate]] = [:]
+        var present = Set(peers)
+        for await message in client.messages {
+            switch message {
+            case .description(let peer, let description) where description.type == .answer && peers.contains(peer):
+                let code = try PeerCode(lines: description.sdp)
+                return Found(peer: peer, isAnswer: true, code: PeerCode(code.description, early[peer] ?? []))
+            case .description(let peer, let description) where description.type == .offer:
+                let code = try PeerCode(lines: description.sdp)
+                return Found(peer: peer, isAnswer: false, code: PeerCode(code.description, early[peer] ?? []))
+            case .candidate(let peer, let candidate):
+                guard peers.contains(peer), early[peer, default: []].count < 100 else { continue }
+                if let candidate = candidate.flatMap({ try? Candidate(text: $0.candidate) }) {
+                    early[peer, default: []].append(candidate)
+                }
+            case .peerLeft(let peer, _): present.remove(peer)
+            // Our first numbered messages are the offers.
+            case .error(.unknownPeer, _, let number?) where number >= 1 && number <= UInt64(peers.count):
+                present.remove(peers[Int(number) - 1])
+            case .error(_, let text, _): throw PeerError(said: text)
+            default: continue
+            }
+            if present.isEmpty { throw PeerError("the other end has gone: run both ends again") }
+        }
+        throw PeerError("the signaling server was lost")
     }
 
     /// Carries candidates both ways until the connection ends.

@@ -70,9 +70,10 @@ public final class SignalingClient: Sendable {
         _ = outgoing.push(nil)
     }
 
-    /// Ends the session and the connection, and waits for that, but no longer than half a second.
+    /// Ends the session and the connection, and waits for that, but no longer than two seconds.
     ///
-    /// A process that ends at once would leave a session behind, which the server keeps for its return.
+    /// A process that ends at once would leave a session behind, which the server keeps for its return; so it waits to be let
+    /// in, too, if it has asked for that.
     public func end() async {
         leave()
         let life = life
@@ -80,7 +81,7 @@ public final class SignalingClient: Sendable {
         await Task {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { for await _ in life {} }
-                group.addTask { try? await Task.sleep(for: .milliseconds(500)) }
+                group.addTask { try? await Task.sleep(for: .milliseconds(SignalingThread.farewellTime.milliseconds)) }
                 await group.next()
                 group.cancelAll()
             }

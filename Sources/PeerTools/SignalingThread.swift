@@ -20,11 +20,15 @@ struct SignalingThread: ~Copyable {
     private var isJoined = false
     private var sequence: UInt64 = 0
     private var received: UInt64 = 0
-    private var isLeaving = false
+    /// Until when one who leaves waits to be let in.
+    private var farewellEnd: Instant?
+    private var isLeaving: Bool { farewellEnd != nil }
     /// How often is read in one turn, so that a server that never ends still lets us speak, and leave.
     static let readsPerTurn = 8
     static let bytesPerRead = 16_384
 
+    /// How long one who leaves waits to be let in, so as to leave.
+    static let farewellTime = TimeSpan.seconds(2)
     /// How long the server may take to let us in.
     private static let patience = TimeSpan.seconds(15)
 
@@ -88,7 +92,7 @@ struct SignalingThread: ~Copyable {
             connection.flush()
             while true {
                 outgoing.receive(into: &mail)
-                for message in mail { take(message) }
+                for message in mail { take(message, at: MonotonicClock.now()) }
                 mail.removeAll(keepingCapacity: true)
                 if isLeaving, !isOpen { return nil }
                 let now = MonotonicClock.now()
@@ -102,10 +106,13 @@ struct SignalingThread: ~Copyable {
                 if isOpen, pingAt == .distantFuture { pingAt = now + .seconds(10) }
                 if socket.isFinished { return isLeaving ? nil : "the server has closed the connection" }
                 if !isOpen, now >= opensUntil { return isLeaving ? nil : "the server takes too long to answer" }
+                let opening = isOpen ? Instant.distantFuture : opensUntil
+                let farewell = isJoined ? nil : farewellEnd.flatMap { $0 > now ? $0 : nil }
+                let deadline = min(opening, farewell ?? .distantFuture)
                 let interest: Interest = connection.wantsWrite ? [.read, .write] : .read
                 try poller.modify(connection.descriptor, token: 0, interest: interest)
                 try poller.wait(
-                    until: nextTurn(min(pingAt, isOpen ? .distantFuture : opensUntil), at: now),
+                    until: nextTurn(min(pingAt, deadline), at: now),
                     into: &events
                 )
             }
@@ -119,8 +126,8 @@ struct SignalingThread: ~Copyable {
         connection.hasUnreadBytes ? now : min(deadline, socket.nextTimeout ?? .distantFuture)
     }
 
-    private mutating func take(_ message: ClientMessage?) {
-        guard let message else { return isLeaving = true }
+    mutating func take(_ message: ClientMessage?, at now: Instant) {
+        guard let message else { return farewellEnd = farewellEnd ?? now + Self.farewellTime }
         waiting.append(message)
     }
 
@@ -152,8 +159,8 @@ struct SignalingThread: ~Copyable {
             }
         }
         sendWaiting()
-        // After the last words: the server keeps the session of a client that is only gone.
-        if isLeaving { socket.close(.normal, at: now) }
+        // After the last words: the server keeps the session of a client that is only gone, also of one that it lets in later.
+        if let farewellEnd, isJoined || now >= farewellEnd { socket.close(.normal, at: now) }
         while isOpen, socket.hasOutput {
             var output: [UInt8] = []
             output.append(addingCapacity: 16_384) { _ = socket.pollTransmit(into: &$0) }

@@ -155,7 +155,9 @@ extension SignalingEngine {
         return ServerMessage.Welcome(
             id: session?.id ?? "",
             room: room,
-            peers: others.compactMap { sessions[$0]?.peer },
+            peers: others.compactMap { sessions[$0] }.map {
+                SignalingPeer(id: $0.id, name: $0.peer.name, isAway: $0.connection == nil)
+            },
             iceServers: servers,
             heartbeatSeconds: limits.heartbeatSeconds,
             limits: limits.advertised

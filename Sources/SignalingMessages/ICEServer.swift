@@ -35,11 +35,30 @@ public struct SignalingPeer: Hashable, Sendable, Codable {
     public var id: String
     /// The name that the peer chose; not unique.
     public var name: String
+    /// Whether it has lost its connection and has yet to resume, if ever; only a welcome tells.
+    public var isAway: Bool
 
     /// Makes a peer.
-    public init(id: String, name: String) {
+    public init(id: String, name: String, isAway: Bool = false) {
         self.id = id
         self.name = name
+        self.isAway = isAway
+    }
+
+    /// Reads a peer; without a word of it, it is there.
+    public init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: Field.self)
+        id = try fields.decode(String.self, forKey: .id)
+        name = try fields.decode(String.self, forKey: .name)
+        isAway = try fields.decodeIfPresent(Bool.self, forKey: .away) ?? false
+    }
+
+    /// Writes a peer.
+    public func encode(to encoder: any Encoder) throws {
+        var fields = encoder.container(keyedBy: Field.self)
+        try fields.encode(id, forKey: .id)
+        try fields.encode(name, forKey: .name)
+        if isAway { try fields.encode(true, forKey: .away) }
     }
 }
 

@@ -3,7 +3,7 @@ import FoundationEssentials
 /// All field names of the protocol.
 enum Field: String, CodingKey {
     case type, version, seq, ack, room, name, session, to, from, description, candidate, id, peer, peers, reason, code
-    case message, replay, iceServers, ttlSeconds, heartbeatSeconds, limits
+    case message, replay, iceServers, ttlSeconds, heartbeatSeconds, limits, away
 }
 
 /// The way between JSON text and messages, shared by both directions.

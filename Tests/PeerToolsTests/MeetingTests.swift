@@ -8,21 +8,13 @@ import Testing
 
 @testable import PeerTools
 
-/// A signaling server's words, as this end hears them; the other end is made of words alone.
-private struct Room {
-    static let other = "other"
-
-    let client: SignalingClient
-    let server: AsyncStream<ServerMessage>.Continuation
-
-    init(peers: [String]) throws {
-        let (messages, server) = AsyncStream<ServerMessage>.makeStream()
-        client = try SignalingClient(messages, Mailbox(limit: 1024))
-        self.server = server
-        let welcome = ServerMessage.Welcome(
+extension ServerMessage {
+    static func welcome(peers: [String], away: [String] = []) -> Welcome {
+        Welcome(
             id: "own",
             room: "room",
-            peers: peers.map { SignalingPeer(id: $0, name: "floe") },
+            peers: away.map { SignalingPeer(id: $0, name: "floe", isAway: true) }
+                + peers.map { SignalingPeer(id: $0, name: "floe") },
             iceServers: ICEServerList(iceServers: [], ttlSeconds: 600),
             heartbeatSeconds: 15,
             limits: AdvertisedLimits(
@@ -35,7 +27,44 @@ private struct Room {
                 resumeSeconds: 120
             )
         )
-        server.yield(.joined(session: "session", welcome))
+    }
+}
+
+/// A signaling server's words, as this end hears them; the other end is made of words alone.
+private struct Room {
+    static let other = "other"
+
+    let client: SignalingClient
+    let server: AsyncStream<ServerMessage>.Continuation
+    private let said: Mailbox<ClientMessage?>
+
+    init(peers: [String], away: [String] = []) throws {
+        let (messages, server) = AsyncStream<ServerMessage>.makeStream()
+        said = try Mailbox(limit: 1024)
+        client = SignalingClient(messages, said)
+        self.server = server
+        server.yield(.joined(session: "session", ServerMessage.welcome(peers: peers, away: away)))
+    }
+
+    /// To whom what was described, in this order, until that has been done so often.
+    func descriptions(_ count: Int) async throws -> [String] {
+        try await onThread { [said] in
+            var words: [String] = []
+            var mail: [ClientMessage?] = []
+            let poller = try Poller()
+            var events = PollEvents(capacity: 1)
+            try poller.add(said.descriptor, token: 0, interest: .read)
+            while words.count < count {
+                try poller.wait(until: MonotonicClock.now() + .seconds(30), into: &events)
+                guard events.count > 0 else { break }
+                said.receive(into: &mail)
+                for case .description(let peer, let description)? in mail {
+                    words.append("\(description.type) \(peer)")
+                }
+                mail.removeAll()
+            }
+            return words
+        }
     }
 
     func describe(_ type: SessionDescription.Kind) throws {
@@ -117,6 +146,58 @@ private struct Room {
             _ = try await room.meet(loop, isPatient: true, patience: .milliseconds(100))
         }
         #expect(error?.description.hasPrefix("the other end does not answer") == true)
+    }
+
+    @Test func `one who is away is offered nothing, and the next to come is waited for`() async throws {
+        let loop = try ICELoop()
+        defer { loop.stop() }
+        let room = try Room(peers: [], away: ["dead"])
+        try room.describe(.offer)
+        let meeting = try await room.meet(loop, isPatient: true, patience: .seconds(10))
+        #expect(!meeting.isOfferer)
+        #expect(try await room.descriptions(1) == ["answer other"])
+        await meeting.end()
+    }
+
+    @Test func `the newest is offered first, and the next when it says nothing`() async throws {
+        let loop = try ICELoop()
+        defer { loop.stop() }
+        let room = try Room(peers: ["oldest", Room.other, "newest"])
+        async let meeting = room.meet(loop, isPatient: true, patience: .seconds(8))
+        #expect(try await room.descriptions(2) == ["offer newest", "offer other"])
+        try room.describe(.answer)
+        #expect(try await meeting.isOfferer)
+        try await meeting.end()
+    }
+
+    /// Whoever comes later offers to us, and we may have offered to somebody who is no more.
+    @Test func `an offer that comes while nobody answers is answered`() async throws {
+        let loop = try ICELoop()
+        defer { loop.stop() }
+        let room = try Room(peers: ["dead"])
+        try room.describe(.offer)
+        let meeting = try await room.meet(loop, isPatient: true, patience: .seconds(10))
+        #expect(!meeting.isOfferer)
+        #expect(try await room.descriptions(2) == ["offer dead", "answer other"])
+        await meeting.end()
+    }
+
+    @Test(arguments: [false, true])
+    func `when all who were there have gone nobody is waited for`(isTold: Bool) async throws {
+        let loop = try ICELoop()
+        defer { loop.stop() }
+        let room = try Room(peers: ["first", "second"])
+        for (number, peer) in [(UInt64(1), "second"), (2, "first")] {
+            room.server.yield(
+                isTold
+                    ? .peerLeft(id: peer, reason: .left)
+                    : .error(.unknownPeer, message: "There is no such peer.", sequence: number)
+            )
+        }
+        let error = await #expect(throws: PeerError.self) {
+            _ = try await room.meet(loop, isPatient: true, patience: Self.long)
+        }
+        #expect(error?.description == "the other end has gone: run both ends again")
     }
 
     @Test func `who waits for the other's path can be told not to`() async throws {

@@ -94,6 +94,35 @@ private struct Conversation: ~Copyable {
         server.flush()
     }
 
+    /// Joins, and leaves before there is an answer.
+    mutating func joinAndLeave(at now: Instant) {
+        for message in [ClientMessage.join(room: "room", name: "floe"), .leave, nil] { client.take(message, at: now) }
+    }
+
+    mutating func letIn() {
+        _ = frames.send(text: ServerFrame(.joined(session: "session", ServerMessage.welcome(peers: []))).text)
+        var bytes: [UInt8] = []
+        bytes.append(addingCapacity: 16_384) { _ = frames.pollTransmit(into: &$0) }
+        _ = server.enqueue(bytes.span)
+        server.flush()
+    }
+
+    /// What the client says when something has come to it, and whether it has closed.
+    mutating func hear(at now: Instant, isWaiting: Bool = true) throws -> (said: [String], isClosed: Bool) {
+        if isWaiting { try Self.wait(client.connection.descriptor) }
+        _ = client.step(continuation, at: now)
+        try Self.wait(server.descriptor)
+        var bytes: [UInt8] = []
+        bytes.append(addingCapacity: 16_384) { _ = server.read(into: &$0) }
+        _ = frames.receive(bytes.span, at: now)
+        var (said, isClosed) = ([String](), false)
+        while let event = frames.pollEvent() {
+            if case .text(let text) = event { said.append(try ClientFrame(decoding: text).message.typeName) }
+            if case .closed = event { isClosed = true }
+        }
+        return (said, isClosed)
+    }
+
     /// One turn of the client; what was wrong.
     mutating func turn() -> String? {
         server.flush()
@@ -135,5 +164,20 @@ private struct Conversation: ~Copyable {
         }
         #expect(count == 400)
         #expect(isTLS == (unseen > 0))
+    }
+
+    /// The server would keep the session of one that is only gone.
+    @Test(.timeLimit(.minutes(1)), arguments: [false, true])
+    func `who leaves before it is let in waits for that, but not for long`(isLetIn: Bool) throws {
+        var conversation = try Conversation(isTLS: false)
+        try conversation.open()
+        let now = MonotonicClock.now()
+        conversation.joinAndLeave(at: now)
+        _ = conversation.turn()
+        let first = try conversation.hear(at: now)
+        #expect(first == (["join"], false))
+        if isLetIn { conversation.letIn() }
+        let last = try conversation.hear(at: isLetIn ? now : now + SignalingThread.farewellTime, isWaiting: isLetIn)
+        #expect(last == (isLetIn ? ["leave"] : [], true))
     }
 }

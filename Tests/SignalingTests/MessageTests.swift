@@ -29,7 +29,7 @@ struct MessageTests {
     static let welcome = ServerMessage.Welcome(
         id: "me",
         room: "room",
-        peers: [SignalingPeer(id: "a", name: "Ada"), SignalingPeer(id: "b", name: "\u{0627}\u{0644}")],
+        peers: [SignalingPeer(id: "a", name: "Ada"), SignalingPeer(id: "b", name: "\u{0627}\u{0644}", isAway: true)],
         iceServers: ICEServerList(
             iceServers: [
                 ICEServer(urls: ["stun:h:1"]), ICEServer(urls: ["turn:h:1"], username: "1:u", credential: "c/+="),

@@ -22,6 +22,17 @@ struct RoomTests {
         #expect(world.take(2).map(\.sequence) == [1])
     }
 
+    @Test func `a newcomer is told who is away, until that one is back`() {
+        var world = World()
+        let ada = world.join(1, name: "Ada")
+        world.drop(1)
+        let bob = world.join(2, name: "Bob")
+        #expect(bob.peers == [SignalingPeer(id: ada.id, name: "Ada", isAway: true)])
+        _ = world.resume(ada.session, ack: 0, on: 3)
+        let eve = world.join(4, name: "Eve")
+        #expect(eve.peers.map(\.id) == [ada.id, bob.id] && eve.peers.allSatisfy { !$0.isAway })
+    }
+
     @Test func `ids and secrets have the promised size and differ`() {
         var world = World()
         var seen: Set<String> = []

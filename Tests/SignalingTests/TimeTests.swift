@@ -146,7 +146,7 @@ struct TimeTests {
         let frames = world.resume(bob.session, ack: 0, on: 1)
         #expect(frames.replay == .lost)
         guard case .resumed(_, let welcome)? = frames.first?.message else { return #expect(Bool(false), "\(frames)") }
-        #expect(welcome.id == bob.id && welcome.peers == [SignalingPeer(id: ada.id, name: "Ada")])
+        #expect(welcome.id == bob.id && welcome.peers == [SignalingPeer(id: ada.id, name: "Ada", isAway: true)])
         world.say(.candidate(to: ada.id, nil), seq: 1, on: 1)
         #expect(world.resume(ada.session, ack: 9, on: 2).replay == .lost)
         world.say(.candidate(to: ada.id, nil), seq: 2, on: 1)
