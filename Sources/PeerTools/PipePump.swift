@@ -134,12 +134,14 @@ public struct PipePump: ~Copyable {
                 _ = news.push(.ended)
             },
             Task {
-                for await state in connection.states {
+                // Who has waited for the path may have been given states that came after it, and has passed them over.
+                var next = await connection.report()?.state
+                var states = connection.states.makeAsyncIterator()
+                while let state = next {
                     // Whatever the other end has not signalled by now: without it, ICE knows when nothing is left.
                     if state == .disconnected { connection.endOfRemoteCandidates() }
-                    guard state == .failed else { continue }
-                    _ = news.push(.failed)
-                    break
+                    if state == .failed { return _ = news.push(.failed) }
+                    next = await states.next()
                 }
             },
         ]
