@@ -15,7 +15,7 @@ import time
 
 import aioice
 
-PREFIX = "floe1-"
+PREFIX = "floe2-"
 
 
 def encoded(connection):

@@ -10,7 +10,7 @@ public struct PeerCode: Hashable, Sendable {
     /// Its candidates; those that this version does not understand are left out.
     public let candidates: [Candidate]
     /// What the text begins with: what it is, and its version.
-    public static let prefix = "floe1-"
+    public static let prefix = "floe2-"
 
     /// Makes a code of its parts.
     public init(_ description: ICEDescription, _ candidates: [Candidate]) {
@@ -23,7 +23,14 @@ public struct PeerCode: Hashable, Sendable {
     /// - Throws: `PeerError` that says what is wrong with it.
     public init(_ text: String) throws(PeerError) {
         let word = String(text.filter { !$0.isWhitespace })
-        guard word.hasPrefix(Self.prefix) else { throw PeerError("this is no code: a code begins with \(Self.prefix)") }
+        guard word.hasPrefix(Self.prefix) else {
+            guard let other = Self.versionPrefix(word) else {
+                throw PeerError("this is no code: a code begins with \(Self.prefix)")
+            }
+            throw PeerError(
+                "the other end has another version of floe, whose codes begin with \(other): ours begin with \(Self.prefix)"
+            )
+        }
         guard let bytes = Base64.decode(String(word.dropFirst(Self.prefix.count)), .url) else {
             throw Self.damaged
         }
@@ -31,6 +38,14 @@ public struct PeerCode: Hashable, Sendable {
         // What was cut off may leave a code that could be read, without some of the candidates.
         guard lines.hasSuffix(Self.end) else { throw Self.damaged }
         try self.init(lines: lines)
+    }
+
+    /// What codes of any version begin with.
+    private static func versionPrefix(_ word: String) -> Substring? {
+        let start = word.prefix(4)
+        let number = word.dropFirst(4).prefix { $0.isASCII && $0.isNumber }
+        let prefix = word.prefix(5 + number.count)
+        return start == "floe" && (1...9).contains(number.count) && prefix.last == "-" ? prefix : nil
     }
 
     private static let end = "a=end-of-candidates\r\n"
@@ -65,13 +80,19 @@ public struct PeerError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The sentence, without its full stop.
     public let description: String
 
+    private static let unprintable: Set<Unicode.GeneralCategory> = [
+        .control, .format, .lineSeparator, .paragraphSeparator, .surrogate,
+    ]
+
     /// Makes an error of a sentence.
     public init(_ description: String) { self.description = description }
 
-    /// Makes an error of what another machine has said, which is not to move the cursor, nor to fill the screen.
+    /// Makes an error of what another machine has said, which is not to move the cursor, turn or hide words, nor to fill the
+    /// screen.
     init(said text: String) {
         description = String(
-            text.unicodeScalars.filter { $0.properties.generalCategory != .control }.prefix(200).map(Character.init)
+            text.unicodeScalars.filter { !Self.unprintable.contains($0.properties.generalCategory) }.prefix(200)
+                .map(Character.init)
         )
     }
 }

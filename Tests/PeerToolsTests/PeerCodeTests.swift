@@ -30,9 +30,20 @@ import Testing
         for count in 0..<text.count {
             #expect(throws: PeerError.self) { try PeerCode(String(text.prefix(count))) }
         }
-        for wrong in ["", "hello", "floe1-", "floe1-!!", String(text.prefix(40)), "floe2-" + text.dropFirst(6)] {
+        for wrong in ["", "hello", "floe2-", "floe2-!!", String(text.prefix(40))] {
             #expect(throws: PeerError.self) { try PeerCode(wrong) }
         }
+    }
+
+    @Test(arguments: ["floe1-", "floe3-", "floe12-"])
+    func `a code of another version is told as such`(prefix: String) throws {
+        let text = try prefix + Self.code().text.dropFirst(6)
+        let words =
+            "the other end has another version of floe, whose codes begin with \(prefix): ours begin with floe2-"
+        let error = #expect(throws: PeerError.self) { try PeerCode(text) }
+        #expect(error?.description == words)
+        var pasted = PastedCode()
+        #expect(pasted.take(text) == .wrong(words))
     }
 
     @Test func `what a server says does not move the cursor`() {
@@ -40,12 +51,17 @@ import Testing
         #expect(PeerError(said: String(repeating: "x", count: 1000)).description.count == 200)
     }
 
+    @Test func `what a server says has no order of its own, nothing hidden and no second line`() {
+        let text = "the\u{202E} room\u{2028}is\u{200B} \u{2066}fu\u{FEFF}ll\u{2029}\u{E0041}"
+        #expect(PeerError(said: text).description == "the roomis full")
+    }
+
     @Test func `a code is pasted in lines, after something else, or damaged and then whole`() throws {
         let code = try Self.code()
         let text = code.text
         var pasted = PastedCode()
         #expect(pasted.take("\n") == .more)
-        #expect(pasted.take("hello\n") == .wrong("this is no code: a code begins with floe1-"))
+        #expect(pasted.take("hello\n") == .wrong("this is no code: a code begins with floe2-"))
         #expect(pasted.take(text.prefix(30) + "\n") == .more)
         #expect(pasted.take("\n") == .wrong("the code is damaged: copy all of it, in one piece"))
         #expect(pasted.take(text.prefix(30) + "\n") == .more)
