@@ -46,7 +46,9 @@ extension ICESession {
         _ host: Int,
         at now: Instant
     ) -> SlotHandle? {
-        if streams.count == streams.limit, let victim { drop(unproven: victim, .displacedStream, at: now) }
+        if streams.count == streams.limit, let victim = victim(of: remote) {
+            drop(unproven: victim, .displacedStream, at: now)
+        }
         guard let handle = streams.insert(PeerStream(base: base, remote: remote.unmapped, host: host)) else {
             count(.limitReached)
             return nil
@@ -56,9 +58,9 @@ extension ICESession {
     }
 
     /// Who is to go for a newer one: the oldest of the prefix that has most, so that one network displaces but its own.
-    private var victim: SlotHandle? {
+    private func victim(of newcomer: SocketAddress) -> SlotHandle? {
         let prefixes = unproven.map { streams.read($0.stream) { $0.remote.ip.clientPrefix } ?? 0 }
-        var counts: [UInt64: Int] = [:]
+        var counts = [newcomer.ip.unmapped.clientPrefix: 1]
         for prefix in prefixes { counts[prefix, default: 0] += 1 }
         let most = counts.values.max()
         return prefixes.firstIndex { counts[$0] == most }.map { unproven[$0].stream }

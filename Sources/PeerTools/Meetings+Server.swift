@@ -128,7 +128,7 @@ extension Meetings {
                 let sdp = PeerCode(connection.localDescription, []).lines
                 for peer in peers {
                     client.send(.description(to: peer, SessionDescription(type: .offer, sdp: sdp)))
-                    if peer != peers.last { try await Task.sleep(for: patience / 8) }
+                    if peer != peers.last { try await Task.sleep(for: patience / max(8, peers.count)) }
                 }
                 try await Task.sleep(until: end)
                 throw PeerError(
@@ -151,7 +151,8 @@ extension Meetings {
                 let code = try PeerCode(lines: description.sdp)
                 return Found(peer: peer, isAnswer: true, code: PeerCode(code.description, early[peer] ?? []))
             case .description(let peer, let description) where description.type == .offer:
-                let code = try PeerCode(lines: description.sdp)
+                // Others in the room may speak of something else.
+                guard let code = try? PeerCode(lines: description.sdp) else { continue }
                 return Found(peer: peer, isAnswer: false, code: PeerCode(code.description, early[peer] ?? []))
             case .candidate(let peer, let candidate):
                 guard peers.contains(peer), early[peer, default: []].count < 100 else { continue }

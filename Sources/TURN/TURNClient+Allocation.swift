@@ -113,9 +113,22 @@ extension TURNClient {
         scheduleRefresh(at: started + TimeSpan(nanoseconds: lifetime.nanoseconds - margin))
     }
 
-    private mutating func scheduleRefresh(at instant: Instant) {
+    /// Has at most one timer for what is later than that: it looks again when it fires.
+    mutating func scheduleRefresh(at instant: Instant) {
         refreshAt = instant
+        guard instant < refreshTimer else { return }
+        refreshTimer = instant
         timers.push(.refresh(instant), at: instant)
+    }
+
+    /// A timer for refreshing has fired: that of the latest time, or one of before.
+    mutating func refreshTimerFired(_ instant: Instant, at now: Instant) {
+        if instant == refreshTimer { refreshTimer = .distantFuture }
+        if instant == refreshAt {
+            refreshDue(at: now)
+        } else if refreshTimer == .distantFuture, refreshAt != .distantFuture {
+            scheduleRefresh(at: refreshAt)
+        }
     }
 
     mutating func refreshDue(at now: Instant) {
@@ -127,6 +140,7 @@ extension TURNClient {
     }
 
     mutating func refreshed(_ response: borrowing STUNMessageView, since started: Instant, at now: Instant) {
+        isRefreshing = false
         guard case .allocated = phase else { return }
         guard let seconds = (try? response.lifetimeSeconds()) ?? nil, seconds > 0 else {
             return refreshFailed(.transaction(.malformedResponse), at: now)
@@ -138,6 +152,7 @@ extension TURNClient {
 
     /// Tries again while there is time: the allocation lives until its end, and calls with it.
     mutating func refreshFailed(_ failure: TURNClientFailure, at now: Instant) {
+        isRefreshing = false
         switch failure {
         case .refused(.wrongCredentials), .transaction(.wrongCredentials), .redirected, .unprotectedRedirect:
             // Nothing that time would mend; the allocation may still be of use until its end.

@@ -160,7 +160,7 @@ extension TURNClient {
         while let timer = timers.pop(at: now) {
             switch timer {
             case .refresh(let instant):
-                if instant == refreshAt { refreshDue(at: now) }
+                refreshTimerFired(instant, at: now)
             case .permission(let ip, let instant):
                 if permissionDue(ip, instant, at: now) { due.append(ip) }
             case .channel(let peer, let instant): channelDue(peer, instant, at: now)

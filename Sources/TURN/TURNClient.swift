@@ -56,6 +56,10 @@ public struct TURNClient: ~Copyable {
     var peers: PeerBook
     var expires = Instant.zero
     var refreshAt = Instant.distantFuture
+    /// The earliest of the timers for it, `.distantFuture` for none.
+    var refreshTimer = Instant.distantFuture
+    /// Whether a Refresh that the owner has asked for is on its way.
+    var isRefreshing = false
     var asksDontFragment: Bool
     var asksMobility: Bool
     /// What the server wants to see from a new address; `nil` if the allocation cannot move.
@@ -135,8 +139,13 @@ public struct TURNClient: ~Copyable {
 
     /// Refreshes the allocation now, so that NATs on the way to the server keep their binding (RFC 8445 §5.1.1.4).
     ///
-    /// Without effect before there is an allocation; it is refreshed in time for the server without this too.
-    public mutating func refresh(at now: Instant) { if case .allocated = phase { submit(.refresh, at: now) } }
+    /// Without effect before there is an allocation, and while the last such Refresh is on its way; it is refreshed in time
+    /// for the server without this too.
+    public mutating func refresh(at now: Instant) {
+        guard case .allocated = phase, !isRefreshing else { return }
+        isRefreshing = true
+        submit(.refresh, at: now)
+    }
 
     /// Refreshes the allocation with another access token, to be called before the present one ends (RFC 7635 §9).
     ///

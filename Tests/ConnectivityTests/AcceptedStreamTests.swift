@@ -159,6 +159,12 @@ private final class Listening {
         listening.check(on: peer)
         for number in 20..<30 { listening.accept(number) }
         #expect(!listening.closed.contains(peer))
+        // Of one against one the newcomer's network has more.
+        let tied = try Listening { $0.limits.streams = 2 }
+        let honest = tied.accept(0, from: SocketAddress(IPAddress("198.51.100.1") ?? .loopback(.ipv4), port: 1000))
+        let stranger = tied.accept(1)
+        tied.accept(2)
+        #expect(tied.closed == [stranger] && !tied.closed.contains(honest))
     }
 
     @Test func `Strangers cannot take the places that the agent has for connections`() throws {

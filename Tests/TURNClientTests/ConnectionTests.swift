@@ -273,4 +273,25 @@ extension Script {
         }
         return nil
     }
+
+    @Test func `a Refresh for the sake of NATs is one at a time and leaves no timer behind (ice 16)`() throws {
+        let script = try Script()
+        try script.allocate()
+        for _ in 0..<36 {
+            for _ in 0..<3 { script.act { $0.refresh(at: $1) } }
+            let refresh = try #require(script.next())
+            #expect(refresh.type.method == .refresh && script.next() == nil)
+            try script.answer(refresh, .success, [.word(.lifetime, 600)], protectedBy: script.sha1)
+            script.advance(.seconds(15))
+        }
+        // Nobody asks any more: one look at the time for which the first was set, and then the Refresh that is due.
+        var wakes = 0
+        while script.sent.isEmpty, let next = script.client.nextTimeout {
+            script.now = next
+            script.act { $0.handleTimeout(at: $1) }
+            wakes += 1
+        }
+        #expect(wakes <= 2)
+        #expect(script.next()?.type.method == .refresh)
+    }
 }
