@@ -255,7 +255,7 @@ let testing: [Target] = [
         "PeerToolsTests",
         [
             "PeerTools", "SignalingMessages", "ICETransport", "Pipe", "Connectivity", "ICE", "EventLoop", "Crypto",
-            "Transport", "HTTP", "WebSocket", "Bytes", "NetTypes", "TestSupport",
+            "STUN", "Transport", "HTTP", "WebSocket", "Bytes", "NetTypes", "TestSupport",
         ]
     ),
     tests("CommandLineSupportTests", ["CommandLineSupport"]),

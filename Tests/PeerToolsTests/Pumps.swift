@@ -7,6 +7,7 @@ import ICETransport
 import NetTypes
 import PeerTools
 import Pipe
+import STUN
 import Testing
 
 /// Two connections that stand, for pumps at both ends.
@@ -27,6 +28,9 @@ struct Pumps {
             configuration.usesLoopback = true
             configuration.usesPortMapping = false
             configuration.ice.consentLifetime = consentLifetime
+            // Checks that nobody answers are given up in 4.5 s.
+            configuration.ice.retransmission.requestCount = 4
+            configuration.ice.retransmission.lastWaitFactor = 2
             return configuration
         }
         let first = try loop.connection(configuration(.controlling))

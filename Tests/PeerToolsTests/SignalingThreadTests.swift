@@ -174,7 +174,7 @@ private struct Conversation: ~Copyable {
         let now = MonotonicClock.now()
         conversation.joinAndLeave(at: now)
         _ = conversation.turn()
-        let first = try conversation.hear(at: now)
+        let first = try conversation.hear(at: now, isWaiting: false)
         #expect(first == (["join"], false))
         if isLetIn { conversation.letIn() }
         let last = try conversation.hear(at: isLetIn ? now : now + SignalingThread.farewellTime, isWaiting: isLetIn)
