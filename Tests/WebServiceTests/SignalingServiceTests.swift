@@ -62,7 +62,7 @@ import WebSocket
             return
         }
         #expect(replay == .lost && back.id == welcome.id && back.room == "room")
-        #expect(back.peers == [SignalingPeer(id: other.welcome.id, name: "Bob")])
+        #expect(back.peers == [SignalingPeer(id: other.welcome.id, name: "Bob", isAway: true)])
         // The other one is away, but its place is kept; it comes back to a room that works.
         let bobAgain = try web.signaling()
         try bobAgain.send(.resume(session: other.session), acknowledged: 0)
