@@ -154,8 +154,7 @@ public struct AgentTable: ~Copyable {
     /// The quote may be shorter, or forged: whoever knows no transaction of ours names an agent by chance alone. It may be
     /// late, and the number another agent's by now: `ICEAgent.isAwaiting` tells.
     public func sender(of quoted: Span<UInt8>, on base: BaseID, to destination: SocketAddress) -> AgentTag? {
-        if quoted.count >= 20, quoted.bigEndianUInt16(at: 0) == 1, quoted.bigEndianUInt32(at: 4) == 0x2112_A442 {
-            let id = TransactionID(high: quoted.bigEndianUInt64(at: 8), low: quoted.bigEndianUInt32(at: 16))
+        if let id = TransactionID(bindingRequest: quoted) {
             let index = Int(AgentTag.index(of: id, secret: secret))
             if index < entries.count, let tag = entries[index].tag { return tag }
         }

@@ -45,21 +45,13 @@ final class SharedEnd {
     /// Numbers are used again, so that the error may be about what somebody sent who is no more: a request is taken for a
     /// session's only while that waits for the answer.
     func sender(of quoted: Span<UInt8>, to destination: SocketAddress, _ agents: SharedAgents) -> SharedUser? {
-        let id = Self.request(quoted)
+        let id = TransactionID(bindingRequest: quoted)
         if let id, let asker = questions[id]?.user { return users[asker] }
         guard let number = agents.sender(of: quoted, on: base, to: destination), let user = users[number] else {
             return nil
         }
         if let id, !user.driven.session.isAwaiting(id) { return nil }
         return user
-    }
-
-    /// The transaction of a Binding request of which 20 bytes are known at least.
-    private static func request(_ bytes: Span<UInt8>) -> TransactionID? {
-        guard bytes.count >= 20, bytes.bigEndianUInt16(at: 0) == 1, bytes.bigEndianUInt32(at: 4) == 0x2112_A442 else {
-            return nil
-        }
-        return TransactionID(high: bytes.bigEndianUInt64(at: 8), low: bytes.bigEndianUInt32(at: 16))
     }
 
     /// Forgets a session with its questions: its number will be another's.

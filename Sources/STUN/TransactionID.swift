@@ -15,6 +15,17 @@ public struct TransactionID: Hashable, Sendable {
         self.low = low
     }
 
+    /// The identifier of the Binding request that these bytes begin with, as an ICMP error quotes it; nil if they do not, or
+    /// are fewer than the 20 of a header.
+    public init?(bindingRequest bytes: Span<UInt8>) {
+        guard bytes.count >= 20, bytes.bigEndianUInt16(at: 0) == 1,
+            bytes.bigEndianUInt32(at: 4) == STUNFormat.magicCookie
+        else {
+            return nil
+        }
+        self.init(high: bytes.bigEndianUInt64(at: 8), low: bytes.bigEndianUInt32(at: 16))
+    }
+
     /// Draws a new identifier; `Entropy.system` for everything that goes to a network (turn 4).
     public static func random(using entropy: inout Entropy) -> TransactionID {
         TransactionID(high: entropy.next(), low: UInt32(truncatingIfNeeded: entropy.next()))
