@@ -70,7 +70,7 @@ public final class SignalingClient: Sendable {
         _ = outgoing.push(nil)
     }
 
-    /// Ends the session and the connection, and waits for that, but no longer than two seconds.
+    /// Ends the session and the connection, and waits for that, but little longer than the two seconds of a farewell.
     ///
     /// A process that ends at once would leave a session behind, which the server keeps for its return; so it waits to be let
     /// in, too, if it has asked for that.
@@ -81,7 +81,10 @@ public final class SignalingClient: Sendable {
         await Task {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { for await _ in life {} }
-                group.addTask { try? await Task.sleep(for: .milliseconds(SignalingThread.farewellTime.milliseconds)) }
+                group.addTask {
+                    // The farewell's last frame is sent when its time is over.
+                    try? await Task.sleep(for: .milliseconds(SignalingThread.farewellTime.milliseconds + 300))
+                }
                 await group.next()
                 group.cancelAll()
             }

@@ -105,8 +105,8 @@ struct SignalingThread: ~Copyable {
                 if let failure = step(messages, at: now) { return isLeaving ? nil : failure }
                 if isOpen, pingAt == .distantFuture { pingAt = now + .seconds(10) }
                 if socket.isFinished { return isLeaving ? nil : "the server has closed the connection" }
-                if !isOpen, now >= opensUntil { return isLeaving ? nil : "the server takes too long to answer" }
-                let opening = isOpen ? Instant.distantFuture : opensUntil
+                if !isJoined, now >= opensUntil { return isLeaving ? nil : "the server takes too long to answer" }
+                let opening = isJoined ? Instant.distantFuture : opensUntil
                 let farewell = isJoined ? nil : farewellEnd.flatMap { $0 > now ? $0 : nil }
                 let deadline = min(opening, farewell ?? .distantFuture)
                 let interest: Interest = connection.wantsWrite ? [.read, .write] : .read
