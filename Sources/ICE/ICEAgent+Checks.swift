@@ -137,7 +137,7 @@ extension ICEAgent {
         }
     }
 
-    /// A check has found nothing (ice 50, 55): nobody, if it was silence, else something that another check would not mend.
+    /// A check has found nothing (ice 50, 55): nobody, if datagrams met silence, else what another check would not mend.
     mutating func failPair(_ index: Int, isSilent: Bool = false, at now: Instant) {
         guard pairs[index].state != .removed else { return }
         let wasNominating = pairs[index].flags.contains(.nominating)

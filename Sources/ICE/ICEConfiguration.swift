@@ -36,10 +36,11 @@ public struct ICEConfiguration: Hashable, Sendable {
     public var retransmission = RetransmissionPolicy()
     /// How long no failure is declared after both sides' credentials are known (RFC 8863 §4); "patient" sessions raise it.
     public var patience = TimeSpan.milliseconds(39_500)
-    /// How far apart silent pairs are checked anew, all of them, while patience lasts and there is no valid pair; 5 s to an
-    /// hour, zero for never.
+    /// How long after a pair has failed by silence all such pairs of datagrams are checked anew, while patience lasts and
+    /// there is no valid pair; 5 s to an hour, zero for never.
     ///
-    /// For descriptions that a person carries: one end begins minutes before the other, and NATs forget what it has opened.
+    /// Checks begin so much and their retransmissions apart. For descriptions that a person carries: one end begins minutes
+    /// before the other, and NATs forget what it has opened.
     ///
     /// Departure: RFC 8445 lets a pair out of Failed only for a check of the peer (§7.3.1.4), which a NAT that filters by
     /// address and port would not let in; so the default is never. With RFC 8863 waiting, the agent may as well ask.

@@ -48,7 +48,7 @@ struct PeerPlan: Sendable {
     /// What is gathered where there is nobody to meet.
     var configuration: ICESessionConfiguration { base }
 
-    /// Whether there is somebody to meet.
+    /// Whether there is nobody to meet.
     var isAlone: Bool {
         if case .nobody = way { return true }
         return false
