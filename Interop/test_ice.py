@@ -56,7 +56,9 @@ class Ends:
 
     def start(self, namespace, *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE):
         log = open(self.path(f"{len(self.processes)}.log"), "w")
-        process = subprocess.Popen(["ip", "netns", "exec", namespace, *command], stdin=stdin, stdout=stdout, stderr=log)
+        # Who runs these tests in the background may have ignored the signal, and so would what they start.
+        process = subprocess.Popen(["ip", "netns", "exec", namespace, *command], stdin=stdin, stdout=stdout, stderr=log,
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         log.close()
         self.processes.append(process)
         return process
@@ -79,6 +81,14 @@ class Ends:
             raise AssertionError(f"{process.args[4:7]} did not end; {self.logs()}") from None
         assert text, f"{process.args[4:7]} printed nothing; {self.logs()}"
         return json.loads(text)
+
+    def code(self, process, timeout):
+        """The exit code of a process; who does not end says what it has said."""
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            states = [each.poll() for each in self.processes]
+            raise AssertionError(f"{process.args[4:7]} did not end; exit codes {states}: {self.logs()}") from None
 
     def log(self, number):
         with open(self.path(f"{number}.log")) as file:
@@ -141,7 +151,7 @@ def pipe(binary, directory, one, other, size, *options, path=""):
         with open(ends.path("in"), "rb") as source, open(ends.path("out"), "wb") as sink:
             first = ends.floe(one.namespace, "pipe", True, *SERVERS, *options, stdin=source)
             second = ends.floe(other.namespace, "pipe", False, "--receive", *SERVERS, *options, stdout=sink)
-            codes = [process.wait(timeout=120) for process in (first, second)]
+            codes = [ends.code(process, 120) for process in (first, second)]
         assert codes == [0, 0], f"exit codes {codes}: {ends.logs()}"
         assert all(f"connected {path}" in ends.log(number) for number in (0, 1)), ends.logs()
         with open(ends.path("out"), "rb") as file:
@@ -160,7 +170,7 @@ def cut_short(binary, directory, one, other, is_interrupted):
             else:
                 second.stdout.close()
                 second.stdout = None
-            codes = [process.wait(timeout=30) for process in (first, second)]
+            codes = [ends.code(process, 30) for process in (first, second)]
         assert codes == [1, 130 if is_interrupted else 1], f"exit codes {codes}: {ends.logs()}"
         assert "the other end has given up" in ends.log(0), ends.log(0)
         words = "it was interrupted" if is_interrupted else "whoever reads the output has ended"
@@ -179,7 +189,7 @@ def rendezvous(binary, directory, one, other, size):
                                stdin=source)
             words = eventually("the code is printed", lambda: re.findall("floe pipe '(.*)'", ends.log(0)), 20)
             second = ends.start(other.namespace, binary, "pipe", words[0], "--receive", *options, stdout=sink)
-            codes = [process.wait(timeout=60) for process in (first, second)]
+            codes = [ends.code(process, 60) for process in (first, second)]
         assert codes == [0, 0], f"exit codes {codes}: {ends.logs()}"
         with open(ends.path("out"), "rb") as file:
             assert file.read() == content, "other bytes arrived"
