@@ -7,8 +7,9 @@ RELAY_PORTS = (10000, 32000)
 class Place:
     """Where server and generator are: on one machine's loopback, or in two namespaces joined by a veth pair."""
 
-    def __init__(self, name, server, generator, namespaces=(None, None), threads=()):
+    def __init__(self, name, server, generator, block, namespaces=(None, None), threads=()):
         self.name, self.server, self.generator = name, server, generator
+        self.block = block  # addresses for many clients with one socket
         self.server_namespace, self.generator_namespace = namespaces
         # Kernel threads that receive for the server, which a network card's interrupts would do.
         self.threads = threads
@@ -69,8 +70,10 @@ VARIANTS = [
 class Load:
     """One load: its name for LOADS=, its title in the tables, and the options of `floe bench`."""
 
-    def __init__(self, place, name, title, *options, is_merged=False):
+    def __init__(self, place, name, title, *options, is_merged=False, has_many=False):
         self.place, self.name, self.title, self.options = place, f"{place}-{name}", title, list(options)
+        # Whether the clients share a socket: a generator with a thousand would be slower than the servers.
+        self.has_many = has_many
         # Whether datagrams may travel in one piece, which takes a wire that is handed unfinished checksums.
         self.is_merged = is_merged
 
@@ -78,12 +81,13 @@ class Load:
 def relayed(place, count, direction, *options, size=172):
     title = f"{size} B, {count} allocation{'s' if count > 1 else ''}, {direction.replace('-', ' ')}"
     name = f"{count}-{direction}" if size == 172 else f"{count}-{direction}-{size}"
-    return Load(place, name, title, "--clients", str(count), "--direction", direction, "--size", str(size), *options)
+    return Load(place, name, title, "--clients", str(count), "--direction", direction, "--size", str(size), *options,
+                has_many=count >= 1000)
 
 
 def paced(rate):
     return Load("namespaces", f"paced-{rate}", f"172 B, 1000 allocations, both ways, {rate} packets a second",
-                "--clients", "1000", "--direction", "both", "--rate", str(rate))
+                "--clients", "1000", "--direction", "both", "--rate", str(rate), has_many=True)
 
 
 def burst(place, direction):
@@ -91,6 +95,8 @@ def burst(place, direction):
                 "--size", "1200", "--burst", "10", "--merge", "--window", "2048", "--direction", direction, is_merged=True)
 
 
+# In single packets a veth pair holds 256, and loses what else comes before its receiver has its turn.
+RING = "256"
 LOADS = [
     *(relayed("loopback", 1, direction) for direction in ("to-peers", "to-clients")),
     *(relayed("loopback", 100, direction) for direction in ("to-peers", "to-clients")),
@@ -99,10 +105,10 @@ LOADS = [
     burst("loopback", "to-clients"),
     Load("loopback", "bindings", "Binding requests", "--load", "bindings", "--window", "256"),
     Load("loopback", "allocations", "Allocate with its challenge, 5000 allocations", "--load", "allocations",
-         "--clients", "5000"),
-    *(relayed("namespaces", 100, direction, "--window", "1024") for direction in ("to-peers", "to-clients")),
-    relayed("namespaces", 1000, "to-clients", "--window", "1024"),
-    relayed("namespaces", 100, "to-peers", "--window", "1024", size=1200),
+         "--clients", "5000", has_many=True),
+    *(relayed("namespaces", 100, direction, "--window", RING) for direction in ("to-peers", "to-clients")),
+    relayed("namespaces", 1000, "to-clients", "--window", RING),
+    relayed("namespaces", 100, "to-peers", "--window", RING, size=1200),
     burst("namespaces", "to-peers"),
     burst("namespaces", "to-clients"),
     paced(20_000),

@@ -72,10 +72,13 @@ static void write16(unsigned char *bytes, unsigned value) {
 static int open_socket(uint16_t port, int buffer_bytes, uint32_t token, struct sockaddr_in *name) {
     int made = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
     socklen_t length = sizeof *name;
+    // Without DF, as RFC 8656 §14 has it: the kernel then gives each packet an identification, which costs.
+    int fragments = IP_PMTUDISC_DONT;
     *name = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = local};
     require(made >= 0, "socket");
     require(bind(made, (struct sockaddr *)name, length) == 0, "bind");
     require(getsockname(made, (struct sockaddr *)name, &length) == 0, "getsockname");
+    require(setsockopt(made, IPPROTO_IP, IP_MTU_DISCOVER, &fragments, sizeof fragments) == 0, "IP_MTU_DISCOVER");
     require(setsockopt(made, SOL_UDP, UDP_GRO, &on, sizeof on) == 0, "UDP_GRO");
     require(setsockopt(made, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof buffer_bytes) == 0, "SO_RCVBUF");
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = token};

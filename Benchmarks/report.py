@@ -28,8 +28,10 @@ less, `Benchmarks/run --help` says what else can be chosen, [Performance.md](Per
 Within a round all servers are measured in turn, load by load. A cell is the median of the rounds, with the least and the
 greatest; a ratio is formed within its round. Figures of different rounds and machines must not be compared; ratios may.
 The C relay ([relay.c](../Benchmarks/relay.c)) forwards as Floe's epoll back end does and does nothing else: it is what
-such a design can reach. Without a rate so many packets are on their way that the server never waits: 512, 1024
-between namespaces, 2048 in bursts.
+such a design can reach. Without a rate 512 packets are on their way; between namespaces 256, for more the ring of a
+veth pair does not hold; 2048 in bursts. From 1000 clients on, all of them are one socket of the generator, each with an
+address of its own: with a thousand sockets the generator would be the slower side. `serverLoad` and `ownLoad` in each
+line tell how busy both were.
 """
 
 

@@ -3,7 +3,7 @@
 
 import itertools
 
-from blackbox import balancer, drain, dtls, options as wrong, place, process, reload, signaling, turn, web
+from blackbox import balancer, bench, drain, dtls, options as wrong, place, process, reload, signaling, turn, web
 from lab import Lab, require_root_and_tools
 from support import results, server
 
@@ -14,7 +14,8 @@ def test(options):
     outcome = results.Results(options.only)
     with results.directory(options) as directory, Lab() as lab:
         here = place.Place(lab, binary, directory)
-        for one in itertools.chain(process.tests(here), wrong.tests(here), reload.tests(here), drain.tests(here)):
+        for one in itertools.chain(process.tests(here), wrong.tests(here), reload.tests(here), drain.tests(here),
+                                   bench.tests(here)):
             outcome.run(*one)
         floe = here.floe("--api-key", web.API_KEY)
         with floe:

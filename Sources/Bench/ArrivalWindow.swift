@@ -1,9 +1,9 @@
 /// Which packets of a flow have come, as far as the last 64 of them say.
 struct ArrivalWindow {
     /// What the number of a packet that has come says.
-    enum Arrival {
-        /// Above all that came before.
-        case next
+    enum Arrival: Equatable {
+        /// Above all that came before; so many between them have not come, or not yet.
+        case next(skipped: UInt32)
         /// Below one that came before.
         case late
         /// It has come before.
@@ -20,7 +20,7 @@ struct ArrivalWindow {
             let step = number - next
             seen = step >= 63 ? 1 : seen << UInt64(step + 1) | 1
             next = number &+ 1
-            return .next
+            return .next(skipped: step)
         }
         let age = next - 1 - number
         // Who comes that late cannot be told from one that comes again.

@@ -11,9 +11,11 @@ import Transport
 final class BenchClient {
     private(set) var turn: TURNClient
     private let server: SocketAddress
-    /// Owned while the client lives; `nil` with a connection.
+    /// Owned while the client lives; `nil` with a connection, or where all clients share one.
     private let socket: UDPSocket?
     private let handle: UDPSocketHandle?
+    /// The client's address if it shares its socket.
+    private let source: IPAddress?
     private var connection: StreamConnection?
     private var association: DTLSConnection?
     private var unread: [UInt8] = []
@@ -28,7 +30,14 @@ final class BenchClient {
     var nextNumber: UInt32 = 0
     var nextNumberBack: UInt32 = 0
 
-    init(_ plan: BenchPlan, peer: SocketAddress, challenge: LongTermChallenge?) throws(BenchError) {
+    /// Makes a client; it shares the socket if there is one, with an address of its own.
+    init(
+        _ plan: BenchPlan,
+        peer: SocketAddress,
+        challenge: LongTermChallenge?,
+        sharing shared: UDPSocketHandle?,
+        as source: IPAddress?
+    ) throws(BenchError) {
         var configuration = TURNClientConfiguration(
             server: plan.target.address,
             transport: plan.target.transport,
@@ -40,8 +49,15 @@ final class BenchClient {
         configuration.families = peer.family == .ipv6 ? .only(.ipv6) : .unspecified
         server = plan.target.address
         self.peer = peer
+        self.source = source
         do {
             turn = try TURNClient(configuration)
+            if let shared {
+                connection = nil
+                socket = nil
+                handle = shared
+                return
+            }
             let local = SocketAddress(plan.localAddress ?? .unspecified(server.family), port: 0)
             guard plan.target.transport.isStream else {
                 let socket = try UDPSocket(boundTo: local, options: Self.options(plan))
@@ -147,7 +163,7 @@ final class BenchClient {
             _ = association?.send(bytes)
             return
         }
-        let route = DatagramRoute(handle, to: server)
+        let route = DatagramRoute(handle, to: server, from: source)
         if batch.enqueue(copying: bytes, on: route) { return }
         batch.flush()
         _ = batch.enqueue(copying: bytes, on: route)
@@ -174,7 +190,7 @@ final class BenchClient {
                 continue
             }
             if !batch.hasRoom(for: room) { batch.flush() }
-            let route = DatagramRoute(handle, to: server)
+            let route = DatagramRoute(handle, to: server, from: source)
             _ = batch.enqueue(maximumCount: room) { output in
                 writePackets(together, flow, payload, into: &output, at: now)
                 return route
@@ -198,30 +214,38 @@ final class BenchClient {
         }
     }
 
-    /// Takes what has come; `data` gets each payload of the peer.
+    /// Takes what has come, and returns whether there may be more to see to; `data` gets each payload of the peer.
     func receive(
         through incoming: inout DatagramReceiveBatch,
         at now: Instant,
         data: (Span<UInt8>) -> Void
-    ) {
+    ) -> Bool {
         guard let handle else {
-            if association != nil { return readAssociation(at: now, data) }
+            if association != nil {
+                readAssociation(at: now, data)
+                return true
+            }
             read(at: now, data)
             if let result = connection?.flush() { note(result) }
-            return
+            return true
         }
-        for index in incoming.receive(from: handle) {
-            take(incoming.payload(of: index), at: now, data)
+        var hasNews = false
+        for index in incoming.receive(from: handle) where !take(incoming.payload(of: index), at: now, data) {
+            hasNews = true
         }
         incoming.removeAll()
+        return hasNews
     }
 
-    private func take(_ message: Span<UInt8>, at now: Instant, _ data: (Span<UInt8>) -> Void) {
-        if case .data(_, let range) = turn.receive(message, from: server, at: now) { data(message.extracting(range)) }
+    /// Takes one message; returns whether it was a payload of the peer, and nothing else.
+    func take(_ message: Span<UInt8>, at now: Instant, _ data: (Span<UInt8>) -> Void) -> Bool {
+        guard case .data(_, let range) = turn.receive(message, from: server, at: now) else { return false }
+        data(message.extracting(range))
+        return true
     }
 
     private func readAssociation(at now: Instant, _ data: (Span<UInt8>) -> Void) {
-        association?.receive(at: now) { take($0, at: now, data) }
+        association?.receive(at: now) { _ = take($0, at: now, data) }
         if let reason = association?.failure { failure = "\(reason)" }
         if association?.hasEnded == true { failure = "the server ended the association" }
     }
@@ -237,7 +261,7 @@ final class BenchClient {
                 switch framing.frame(at: unread.span.extracting(droppingFirst: start)) {
                 case .needMore: break frames
                 case .stun(let count), .channelData(let count):
-                    take(unread.span.extracting(start..<start + count), at: now, data)
+                    _ = take(unread.span.extracting(start..<start + count), at: now, data)
                     start += count
                 case .broken:
                     failure = "the server sends something else than STUN"

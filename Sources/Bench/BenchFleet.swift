@@ -11,13 +11,18 @@ struct BenchFleet: ~Copyable {
     enum Source {
         case client(Int)
         case peer(Int)
+        /// The socket of all clients.
+        case clients
     }
 
     private static let firstPeer: UInt64 = 1 << 32
+    private static let allClients = UInt64.max
 
     let plan: BenchPlan
     var clients: [BenchClient] = []
     let peers: [BenchPeer]
+    /// The socket of all clients, if they share one.
+    let shared: BenchPeer?
     let poller: Poller
     var events = PollEvents(capacity: 512)
     var incoming: DatagramReceiveBatch
@@ -30,6 +35,7 @@ struct BenchFleet: ~Copyable {
         let family = plan.target.address.family
         let local = plan.peerAddress ?? plan.localAddress ?? .loopback(family)
         var peers: [BenchPeer] = []
+        var shared: BenchPeer?
         let poller = try Self.makePoller()
         do {
             for index in 0..<(plan.load == .channels || plan.load == .indications ? plan.peers : 0) {
@@ -37,10 +43,16 @@ struct BenchFleet: ~Copyable {
                 try poller.add(peer.descriptor, token: Self.firstPeer + UInt64(index), interest: .read)
                 peers.append(peer)
             }
+            if plan.clientBlock != nil {
+                let socket = try BenchPeer(SocketAddress(.unspecified(family), port: 0), BenchClient.options(plan))
+                try poller.add(socket.descriptor, token: Self.allClients, interest: .read)
+                shared = socket
+            }
         } catch {
             throw BenchError("\(error)")
         }
         self.peers = peers
+        self.shared = shared
         self.poller = poller
         incoming =
             plan.mergesPackets
@@ -56,21 +68,53 @@ struct BenchFleet: ~Copyable {
     mutating func wait(until deadline: Instant, _ body: (Source, inout BenchFleet) -> Void) throws(BenchError) {
         outgoing.flush()
         do throws(SystemError) {
-            for index in clients.indices where clients[index].isStream {
-                let wants = clients[index].wantsWrite
-                guard wants != writing.contains(index) else { continue }
-                if wants { writing.insert(index) } else { writing.remove(index) }
-                let interest: Interest = wants ? [.read, .write] : .read
-                try poller.modify(clients[index].descriptor, token: UInt64(index), interest: interest)
-            }
+            if plan.target.transport.isStream { try watchForRoom() }
             try poller.wait(until: deadline, into: &events)
         } catch {
             throw BenchError("\(error)")
         }
         for index in events.indices {
             let token = events[index].token
-            body(token < Self.firstPeer ? .client(Int(token)) : .peer(Int(token - Self.firstPeer)), &self)
+            body(Self.source(of: token), &self)
         }
+    }
+
+    /// Has the poller tell when connections with something left to write have room for it.
+    private mutating func watchForRoom() throws(SystemError) {
+        for index in clients.indices {
+            let wants = clients[index].wantsWrite
+            guard wants != writing.contains(index) else { continue }
+            if wants { writing.insert(index) } else { writing.remove(index) }
+            let interest: Interest = wants ? [.read, .write] : .read
+            try poller.modify(clients[index].descriptor, token: UInt64(index), interest: interest)
+        }
+    }
+
+    private static func source(of token: UInt64) -> Source {
+        if token == allClients { return .clients }
+        return token < firstPeer ? .client(Int(token)) : .peer(Int(token - firstPeer))
+    }
+
+    /// Takes what has come to a client, or to all of them: `data` gets each payload of a peer, with whose it is.
+    ///
+    /// Returns those to whom something else has come.
+    mutating func receive(_ source: Source, at now: Instant, data: (Int, Span<UInt8>) -> Void) -> Set<Int> {
+        var stirred: Set<Int> = []
+        switch source {
+        case .client(let index):
+            if clients[index].receive(through: &incoming, at: now, data: { data(index, $0) }) { stirred.insert(index) }
+        case .clients:
+            guard let shared else { break }
+            for position in incoming.receive(from: shared.handle) {
+                guard let index = plan.client(at: incoming.destination(of: position).ip), index < clients.count,
+                    !clients[index].take(incoming.payload(of: position), at: now, { data(index, $0) })
+                else { continue }
+                stirred.insert(index)
+            }
+            incoming.removeAll()
+        case .peer: break
+        }
+        return stirred
     }
 
     // MARK: Allocations
@@ -94,10 +138,7 @@ struct BenchFleet: ~Copyable {
             let now = MonotonicClock.now()
             var touched: Set<Int> = []
             try wait(until: now + .milliseconds(20)) { source, fleet in
-                if case .client(let index) = source {
-                    fleet.clients[index].receive(through: &fleet.incoming, at: now) { _ in }
-                    touched.insert(index)
-                }
+                touched.formUnion(fleet.receive(source, at: now) { _, _ in })
             }
             if touched.isEmpty { touched = waiting }
             for index in touched where waiting.contains(index) {
@@ -123,13 +164,18 @@ struct BenchFleet: ~Copyable {
     private mutating func add() throws(BenchError) {
         let index = clients.count
         let peer = peers.isEmpty ? plan.target.address : peers[index % peers.count].address
-        let client = try BenchClient(plan, peer: peer, challenge: challenge)
+        let client = try BenchClient(
+            plan,
+            peer: peer,
+            challenge: challenge,
+            sharing: shared?.handle,
+            as: plan.address(ofClient: index)
+        )
         do throws(SystemError) {
-            try poller.add(
-                client.descriptor,
-                token: UInt64(index),
-                interest: client.isStream ? [.read, .write] : .read
-            )
+            if shared == nil {
+                let interest: Interest = client.isStream ? [.read, .write] : .read
+                try poller.add(client.descriptor, token: UInt64(index), interest: interest)
+            }
         } catch {
             throw BenchError("\(error)")
         }
@@ -151,9 +197,9 @@ struct BenchFleet: ~Copyable {
         while clients.contains(where: { $0.end == nil && $0.failure == nil }), MonotonicClock.now() < end {
             let now = MonotonicClock.now()
             try wait(until: now + .milliseconds(20)) { source, fleet in
-                guard case .client(let index) = source else { return }
-                fleet.clients[index].receive(through: &fleet.incoming, at: now) { _ in }
-                while fleet.clients[index].drain(into: &fleet.outgoing, at: now) != nil {}
+                for index in fleet.receive(source, at: now, data: { _, _ in }) {
+                    while fleet.clients[index].drain(into: &fleet.outgoing, at: now) != nil {}
+                }
             }
             for client in clients {
                 client.handleTimeout(at: now)

@@ -43,6 +43,12 @@ public struct BenchPlan: Sendable {
     public var localAddress: IPAddress?
     /// The address that peers are bound to, if it is another one.
     public var peerAddress: IPAddress?
+    /// Addresses out of which each client has one of its own, all with one socket; `nil` gives each client a socket.
+    ///
+    /// A generator of a thousand sockets is slower than the server that it measures, and on one machine the server pays
+    /// for waking them. For datagrams over plain UDP. The machine must have the addresses: it has all of 127.0.0.0/8, and
+    /// others by `ip route add local PREFIX dev lo`. The first one is left out.
+    public var clientBlock: IPPrefix?
     /// The payload of one packet in bytes: 24 to 60000.
     public var packetBytes = 172
     /// How many packets of a flow follow one another: 1 to 64.
@@ -69,6 +75,30 @@ public struct BenchPlan: Sendable {
         self.target = target
         self.username = username
         self.password = password
+    }
+
+    /// The address of a client out of the block.
+    func address(ofClient index: Int) -> IPAddress? {
+        guard let base = clientBlock?.base else { return nil }
+        let low = base.low &+ UInt64(index) &+ 1
+        return base.family == .ipv4
+            ? IPAddress(ipv4: UInt32(truncatingIfNeeded: low)) : IPAddress(ipv6: base.high, low)
+    }
+
+    /// The client that has the address; `nil` if none has.
+    func client(at address: IPAddress) -> Int? {
+        guard let block = clientBlock, address.family == block.base.family, address.high == block.base.high else {
+            return nil
+        }
+        let index = address.low &- block.base.low &- 1
+        return index < UInt64(clients) ? Int(index) : nil
+    }
+
+    /// Whether the block has an address for each client.
+    public var fitsClientBlock: Bool {
+        guard let block = clientBlock else { return true }
+        let bits = block.base.byteCount * 8 - block.length
+        return bits >= 32 || clients < 1 << bits
     }
 }
 

@@ -105,6 +105,7 @@ public struct BenchRun: ~Copyable {
     private func segment(_ fleet: inout BenchFleet) throws(BenchError) {
         do throws(SocketError) {
             for client in fleet.clients { try client.cutIntoSegments(of: plan.packetBytes + 4) }
+            try fleet.shared?.cutIntoSegments(of: plan.packetBytes + 4)
             for peer in fleet.peers { try peer.cutIntoSegments(of: plan.packetBytes) }
         } catch {
             throw BenchError("\(error)")

@@ -39,6 +39,11 @@ enum BenchCommand {
                     OptionSpecification("warm-up", "N", standard: "1", help: "seconds before that"),
                     OptionSpecification("merge", help: "send bursts with UDP_SEGMENT, receive with UDP_GRO"),
                     OptionSpecification("local", "ADDRESS", help: "where clients are bound"),
+                    OptionSpecification(
+                        "client-block",
+                        "PREFIX",
+                        help: "an address of it for each client, one socket for all, as 127.1.0.0/16"
+                    ),
                     OptionSpecification("peer-address", "ADDRESS", help: "where peers are bound (as clients)"),
                 ]
             ),
@@ -130,10 +135,19 @@ enum BenchCommand {
         plan.warmUp = .seconds(UInt64(try arguments.number("warm-up", in: 0...600) ?? 1))
         plan.mergesPackets = arguments.has("merge")
         plan.localAddress = try arguments.value("local", "an IP address", as: IPAddress.self)
+        plan.clientBlock = try arguments.value("client-block", "a prefix, as 127.1.0.0/16", as: IPPrefix.self)
         plan.peerAddress = try arguments.value("peer-address", "an IP address", as: IPAddress.self)
         plan.serverProcess = try arguments.number("server-pid", in: 1...Int(Int32.max)).map { Int32($0) }
         plan.serverThreads = arguments.texts("server-thread")
         plan.label = arguments.text("label") ?? ""
+        if let block = plan.clientBlock {
+            guard target.transport == .udp, load != .bindings, block.base.family == target.address.family else {
+                throw UsageError("'--client-block' is for allocations over UDP, with addresses of the server's family.")
+            }
+            guard plan.fitsClientBlock else {
+                throw UsageError("'--client-block \(block)' has too few addresses for \(plan.clients) clients.")
+            }
+        }
         guard target.transport != .dtls || plan.packetBytes <= 4000 else {
             throw UsageError("'--size \(plan.packetBytes)' does not fit into a DTLS record here: at most 4000 bytes.")
         }

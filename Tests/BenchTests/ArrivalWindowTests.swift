@@ -6,10 +6,12 @@ import Testing
 @Suite struct ArrivalWindowTests {
     @Test func `numbers in order, in disorder, with gaps and twice`() {
         var window = ArrivalWindow()
+        func next(_ skipped: UInt32 = 0) -> ArrivalWindow.Arrival { .next(skipped: skipped) }
         let given: [(UInt32, ArrivalWindow.Arrival)] = [
-            (0, .next), (0, .again), (1, .next), (3, .next), (2, .late), (2, .again), (1, .again), (66, .next),
-            (3, .again), (4, .late), (2, .late), (1000, .next), (66, .late), (937, .late), (937, .again), (936, .late),
-            (1000, .again), (1064, .next), (1001, .late), (1001, .again), (1000, .late),
+            (0, next()), (0, .again), (1, next()), (3, next(1)), (2, .late), (2, .again), (1, .again), (66, next(62)),
+            (3, .again), (4, .late), (2, .late), (1000, next(933)), (66, .late), (937, .late), (937, .again),
+            (936, .late),
+            (1000, .again), (1064, next(63)), (1001, .late), (1001, .again), (1000, .late),
         ]
         for (number, wanted) in given { #expect(window.take(number) == wanted, "\(number)") }
     }

@@ -171,6 +171,17 @@ struct CommandResult {
                 "'--size 4001' does not fit into a DTLS record here: at most 4000 bytes."
             ),
             (
+                [
+                    "bench", "turn:127.0.0.1", "--user", "a", "--password", "b", "--client-block", "127.1.0.0/30",
+                    "--clients", "4",
+                ],
+                "'--client-block 127.1.0.0/30' has too few addresses for 4 clients."
+            ),
+            (
+                ["bench", "turn:127.0.0.1", "--load", "bindings", "--client-block", "127.1.0.0/16"],
+                "'--client-block' is for allocations over UDP, with addresses of the server's family."
+            ),
+            (
                 ["bench", "turn:127.0.0.1", "--load", "everything"],
                 "'--load everything' is none of: channels, indications, allocations, bindings."
             ),
