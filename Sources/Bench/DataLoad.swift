@@ -8,6 +8,7 @@ struct DataLoad: ~Copyable {
     private let plan: BenchPlan
     private let payload: TestPayload
     private var onTheWay = 0
+    private var window = LossyWindow()
     private var lastArrival = Instant.zero
     private var nextFlow = 0
     private var isTowardsClients = false
@@ -59,7 +60,7 @@ struct DataLoad: ~Copyable {
         let isFull = plan.packetsPerSecond == nil ? onTheWay >= plan.window : true
         try receive(&fleet, until: isFull ? now + .milliseconds(1) : now)
         // Lost packets must not stop a closed loop.
-        if onTheWay > 0, lastArrival + .milliseconds(200) < now { onTheWay = 0 }
+        if onTheWay > 0, lastArrival + .milliseconds(200) < now { (onTheWay, window) = (0, LossyWindow()) }
     }
 
     /// Waits for the packets that are still on their way, and knows then how many were lost.
@@ -180,9 +181,10 @@ struct DataLoad: ~Copyable {
         if case .foreign = reading { return }
         guard case .whole(let header) = reading, header.flow < plan.clients else { return corrupt &+= 1 }
         switch arrivals[Int(header.flow) + (header.isToClient ? plan.clients : 0)].take(header.number) {
-        // What was overtaken is lost, mostly: counted as on its way it would narrow the window for good.
-        case .next(let skipped): onTheWay = max(0, onTheWay - 1 - Int(skipped))
-        case .late: reordered &+= 1
+        case .next(let skipped): onTheWay = max(0, onTheWay - window.arrival(overtaking: Int(skipped)))
+        case .late:
+            reordered &+= 1
+            onTheWay = max(0, onTheWay - window.lateArrival())
         // Counted as received it would stand for one that was lost.
         case .again: return corrupt &+= 1
         }
