@@ -175,14 +175,14 @@ def forbid_io_uring():
         raise OSError(ctypes.get_errno(), "seccomp")
 
 
-def back_end(place, kind):
-    with place.floe("--io", kind) as floe:
+def back_end(place, kind, *options):
+    with place.floe(*options) as floe:
         assert f'floe_turn_threads{{io="{kind}"}}' in floe.metrics(), f"the metrics do not tell of {kind}"
         turn.binding(place, 3478)
 
 
 def falls_back(place):
-    floe = place.floe("--io", "auto")
+    floe = place.floe()
     floe.before = forbid_io_uring
     with floe:
         assert 'floe_turn_threads{io="epoll"}' in floe.metrics(), "the metrics do not tell of epoll"
@@ -255,7 +255,8 @@ def tests(place):
     yield "a second server on the same state: one sentence, code 2", shared_state, place
     yield "SIGHUP: new certificate, WebSockets stay; a bad one changes nothing", reloads_certificate, place
     for kind in ("epoll", "io_uring", "sk_lookup"):
-        yield f"--io {kind}: the metrics say so, and it serves", back_end, place, kind
+        yield f"--io {kind}: the metrics say so, and it serves", back_end, place, kind, "--io", kind
+    yield "io_uring is what a server chooses by itself", back_end, place, "io_uring"
     yield "io_uring is forbidden: epoll, and the log says why", falls_back, place
     yield "io_uring is forbidden and insisted on: one sentence, code 2", insists, place
     for name in ("net_admin", "net_raw", "bpf"):

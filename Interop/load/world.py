@@ -43,7 +43,7 @@ def result(process):
 class World:
     """The server and the namespace of its clients.
 
-    A `slow` server shares its processor with something more important, which leaves it a quarter: a generator can then
+    A `slow` server shares its processor with something more important, which leaves it a tenth: a generator can then
     offer many times what it relays.
     """
 
@@ -66,7 +66,7 @@ class World:
         if self.slow:
             self.busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
             os.sched_setaffinity(self.busy.pid, {first})
-            os.setpriority(os.PRIO_PROCESS, self.busy.pid, -5)
+            os.setpriority(os.PRIO_PROCESS, self.busy.pid, -10)
         return self
 
     def __exit__(self, *_):

@@ -259,7 +259,7 @@ public enum ServeCommand {
                     OptionSpecification(
                         "io",
                         "KIND",
-                        standard: "epoll",
+                        standard: "auto",
                         help:
                             "how datagrams are received and sent: auto (io_uring where it may), epoll, io_uring, sk_lookup"
                     ),

@@ -319,7 +319,7 @@ public struct ServeOptions: Sendable {
         }
         threads = try arguments.number("threads", in: 1...256)
         drainTime = .seconds(UInt64(try arguments.number("drain-time", in: 0...86_400) ?? 0))
-        io = try choice("io", DatagramBackEnd.self) ?? .epoll
+        io = try choice("io", DatagramBackEnd.self) ?? .automatic
         logLevel = try arguments.value("log-level", "debug, info, warning or error") ?? .info
         logFormat = try choice("log-format", LineFormat.self)
         logAddresses = try choice("log-addresses", AddressPolicy.self) ?? .truncated
