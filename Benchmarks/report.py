@@ -30,8 +30,8 @@ greatest; a ratio is formed within its round. Figures of different rounds and ma
 The C relay ([relay.c](../Benchmarks/relay.c)) forwards as Floe's epoll back end does and does nothing else: it is what
 such a design can reach. Without a rate 512 packets are on their way; between namespaces 256, for more the ring of a
 veth pair does not hold; 2048 in bursts. From 1000 clients on, all of them are one socket of the generator, each with an
-address of its own: with a thousand sockets the generator would be the slower side. `serverLoad` and `ownLoad` in each
-line tell how busy both were.
+address of its own: a thousand sockets would make the generator slower still. Where `ownLoad` in a line is 1, or between
+namespaces with what the thread that receives for the generator took, the generator was the slower side all the same.
 """
 
 
@@ -163,7 +163,7 @@ def write(results, absent, output, program, directory):
         else:
             text += ("A veth pair with GRO and NAPI threads, as with network cards: the server's time holds that of the "
                      "thread\nthat receives for it. Senders finish checksums, but for bursts: these travel in one piece, and "
-                     "the kernel's\nfast path leaves them to the epoll back end.\n")
+                     "the kernel's\nfast path leaves them to user space, which is io_uring there.\n")
         text += f"\n![Processor time]({folder.name}/{place}.svg)\n\n{processor_tables(part)}"
         chart(program, part.results, "processor", folder / f"{place}.svg", directory)
     paced = Table([each for each in results if each["packetsPerSecond"]])

@@ -47,10 +47,9 @@ public struct BenchResult: Sendable {
     }
 
     mutating func take(_ load: borrowing DataLoad) {
-        let came = load.received - min(load.received, load.unmeasured)
         take(
             sent: load.sent,
-            received: came,
+            received: load.received,
             corrupt: load.corrupt,
             reordered: load.reordered,
             lost: load.lost,

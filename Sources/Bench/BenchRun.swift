@@ -90,7 +90,7 @@ public struct BenchRun: ~Copyable {
             try load.turn(&fleet, at: now)
         }
         var result = BenchResult(plan)
-        if let usage { result.note(usage, UsageReading(meter), operations: load.received) }
+        if let usage { result.note(usage, UsageReading(meter), operations: load.arrived) }
         if let meter {
             let now = meter.residentBytes
             result.bytesPerAllocation = Int((now > memory ? now - memory : 0) / UInt64(plan.clients))

@@ -18,6 +18,8 @@ struct BindingLoad: ~Copyable {
     private var next = 0
     private var sent: UInt64 = 0
     private var received: UInt64 = 0
+    private var arrived: UInt64 = 0
+    private var measuredFrom = Instant.zero
     private var corrupt: UInt64 = 0
     private var latency = LatencyHistogram()
 
@@ -56,21 +58,21 @@ struct BindingLoad: ~Copyable {
             if now >= end { break }
             if usage == nil, now >= measured {
                 usage = UsageReading(meter)
-                (sent, received, corrupt, lastCount) = (0, 0, 0, 0)
+                (sent, received, arrived, corrupt, lastCount, measuredFrom) = (0, 0, 0, 0, 0, now)
                 latency = LatencyHistogram()
             }
             if now >= nextReport {
                 nextReport = now + .milliseconds(500)
-                progress(.relaying(packetsPerSecond: Int((received - min(lastCount, received)) * 2), until: end))
-                lastCount = received
+                progress(.relaying(packetsPerSecond: Int((arrived - min(lastCount, arrived)) * 2), until: end))
+                lastCount = arrived
             }
             send(at: now)
-            let before = received
+            let before = arrived
             try receive(until: onTheWay >= plan.window ? now + .milliseconds(1) : now)
-            if received != before { lastArrival = now } else if lastArrival + .milliseconds(200) < now { onTheWay = 0 }
+            if arrived != before { lastArrival = now } else if lastArrival + .milliseconds(200) < now { onTheWay = 0 }
         }
         var result = BenchResult(plan)
-        if let usage { result.note(usage, UsageReading(meter), operations: received) }
+        if let usage { result.note(usage, UsageReading(meter), operations: arrived) }
         let drained = MonotonicClock.now() + .milliseconds(300)
         while onTheWay > 0, MonotonicClock.now() < drained { try receive(until: drained) }
         result.take(
@@ -114,6 +116,8 @@ struct BindingLoad: ~Copyable {
                     continue
                 }
                 onTheWay = max(0, onTheWay - 1)
+                arrived &+= 1
+                guard sentAt >= measuredFrom else { continue }
                 received &+= 1
                 latency.record(now - sentAt)
             }

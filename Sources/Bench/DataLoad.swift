@@ -13,17 +13,19 @@ struct DataLoad: ~Copyable {
     private var nextFlow = 0
     private var isTowardsClients = false
     private var pacer: Pacer?
-    private var isMeasuring = false
     /// For each flow to peers, then for each to clients.
     private var arrivals: [ArrivalWindow]
     private var rateStart = Instant.zero
     private var rateCount: UInt64 = 0
 
+    private var measuredFrom = Instant.zero
     private(set) var sent: UInt64 = 0
+    /// Of what was sent since then.
     private(set) var received: UInt64 = 0
+    /// What has come since then, whenever it was sent.
+    private(set) var arrived: UInt64 = 0
     private(set) var corrupt: UInt64 = 0
     private(set) var reordered: UInt64 = 0
-    private(set) var unmeasured: UInt64 = 0
     private(set) var latency = LatencyHistogram()
 
     init(_ plan: BenchPlan) {
@@ -34,10 +36,8 @@ struct DataLoad: ~Copyable {
     }
 
     mutating func beginMeasuring(at now: Instant) {
-        isMeasuring = true
-        // What is on its way was not sent in the measured part, but will arrive in it.
-        unmeasured = UInt64(onTheWay)
-        (sent, received, corrupt, reordered) = (0, 0, 0, 0)
+        measuredFrom = now
+        (sent, received, arrived, corrupt, reordered) = (0, 0, 0, 0, 0)
         latency = LatencyHistogram()
         pacer = Self.pacer(plan)
         _ = pacer?.due(at: now)
@@ -60,19 +60,22 @@ struct DataLoad: ~Copyable {
         let isFull = plan.packetsPerSecond == nil ? onTheWay >= plan.window : true
         try receive(&fleet, until: isFull ? now + .milliseconds(1) : now)
         // Lost packets must not stop a closed loop.
-        if onTheWay > 0, lastArrival + .milliseconds(200) < now { (onTheWay, window) = (0, LossyWindow()) }
+        if onTheWay > 0, lastArrival + .milliseconds(200) < now {
+            window = LossyWindow(forgiving: onTheWay - min(onTheWay, window.overtaken))
+            onTheWay = 0
+        }
     }
 
     /// Waits for the packets that are still on their way, and knows then how many were lost.
     mutating func finish(_ fleet: inout BenchFleet) throws(BenchError) {
         let end = MonotonicClock.now() + .milliseconds(500)
-        while received < sent + unmeasured, MonotonicClock.now() < end {
+        while received < sent, MonotonicClock.now() < end {
             try receive(&fleet, until: MonotonicClock.now() + .milliseconds(10))
         }
     }
 
     /// Packets of the measured part that never came.
-    var lost: UInt64 { sent + unmeasured - min(received, sent + unmeasured) }
+    var lost: UInt64 { sent - min(received, sent) }
 
     // MARK: Sending
 
@@ -188,9 +191,12 @@ struct DataLoad: ~Copyable {
         // Counted as received it would stand for one that was lost.
         case .again: return corrupt &+= 1
         }
-        received &+= 1
+        arrived &+= 1
         rateCount &+= 1
         lastArrival = now
+        // The rest was sent before the measured part, or lost in it.
+        guard header.sentAt >= measuredFrom else { return }
+        received &+= 1
         latency.record(now - header.sentAt)
     }
 }

@@ -8,10 +8,17 @@ struct LossyWindow {
     /// Packets that were overtaken in their flow and take up places still.
     private(set) var overtaken = 0
     private var arrivals = 0
+    /// Packets that are lost, it seems, and take up no places any more: their flows may tell so late.
+    private var forgiven: Int
+
+    /// Makes one where `forgiven` packets have been given up.
+    init(forgiving forgiven: Int = 0) { self.forgiven = forgiven }
 
     /// A packet has come ahead of `skipped` ones; returns how many places of the window become free.
     mutating func arrival(overtaking skipped: Int) -> Int {
-        overtaken += skipped
+        let known = min(skipped, forgiven)
+        forgiven -= known
+        overtaken += skipped - known
         guard overtaken > 0 else { return 1 }
         arrivals += 1
         guard arrivals >= Self.arrivalsPerPlace else { return 1 }

@@ -118,6 +118,9 @@ int floe_ring_create(
         if (syscall(SYS_io_uring_register, ring->queue.descriptor, IORING_REGISTER_PBUF_RING, &request, 1) < 0)
             result = -errno;
     }
+    // Filters may forbid each call by itself; a ring that is not enabled yet says so to who may enter it.
+    if (result == 0 && syscall(SYS_io_uring_enter, ring->queue.descriptor, 0, 0, 0, NULL, 0) < 0 && errno != EBADFD)
+        result = -errno;
     if (result < 0) {
         floe_ring_destroy(ring);
         return result;

@@ -71,7 +71,7 @@ public final class RelayService: Sendable {
                     logger: logger
                 )
                 try shard.open()
-                choice = (shard.backEnd, shard.ringRefusal)
+                if choice.refusal == nil { choice = (shard.backEnd, shard.ringRefusal) }
                 shards.append(ShardBox(shard))
                 mailboxes.append(mailbox)
                 reports.append(report)
@@ -96,7 +96,7 @@ public final class RelayService: Sendable {
         let io = LogValue.text(choice.backEnd.rawValue)
         guard let refusal = choice.refusal else { return logger.info("Relaying datagrams.", ["io": io]) }
         logger.info(
-            "Relaying datagrams without io_uring, which costs more processor time.",
+            "Relaying datagrams without io_uring.",
             ["io": io, "reason": .text("\(refusal)"), "hint": .text(Self.hint(refusal))]
         )
     }
@@ -104,8 +104,9 @@ public final class RelayService: Sendable {
     /// What whoever runs the server can do about a refusal.
     private static func hint(_ refusal: SystemError) -> String {
         switch refusal.number {
-        case 1: "see 'sysctl kernel.io_uring_disabled', and the seccomp profile of the container or service"
+        case 1, 13: "see 'sysctl kernel.io_uring_disabled', and the seccomp profile of the container or service"
         case 12: "there is too little memory, or 'ulimit -l' is too low"
+        case 23, 24: "there are too few descriptors: see 'ulimit -n'"
         default: "it needs Linux 6.1"
         }
     }

@@ -38,7 +38,7 @@ enum BenchCommand {
                     OptionSpecification("seconds", "N", standard: "5", help: "how long to measure"),
                     OptionSpecification("warm-up", "N", standard: "1", help: "seconds before that"),
                     OptionSpecification("merge", help: "send bursts with UDP_SEGMENT, receive with UDP_GRO"),
-                    OptionSpecification("local", "ADDRESS", help: "where clients are bound"),
+                    OptionSpecification("local", "ADDRESS", help: "where clients, or their sockets, are bound"),
                     OptionSpecification(
                         "client-block",
                         "PREFIX",

@@ -110,10 +110,12 @@ public struct DatagramReceiveBatch: ~Copyable {
         let separate = merging ? max(2 * separateBytes, capacity * 16 * 1024) : 0
         // Zeroed pages that nobody has touched cost no memory: most buffers of 64 KiB are used for 2 KiB at most.
         let byteCount = capacity * stride + separate
-        guard let zeroed = unsafe calloc(1, byteCount) else { fatalError("no memory for a batch of datagrams") }
+        let zeroed = unsafe calloc(1, byteCount)
+        // Who asks for a ring can do without.
+        guard unsafe zeroed != nil || completions != nil else { fatalError("no memory for a batch of datagrams") }
         unsafe memory = UnsafeMutableBufferPointer(
-            start: zeroed.bindMemory(to: UInt8.self, capacity: byteCount),
-            count: byteCount
+            start: zeroed?.bindMemory(to: UInt8.self, capacity: byteCount),
+            count: zeroed == nil ? 0 : byteCount
         )
         unsafe messages = .allocate(capacity: capacity)
         unsafe messages.initialize(repeating: floe_datagram())
@@ -133,15 +135,18 @@ public struct DatagramReceiveBatch: ~Copyable {
         unsafe receiver = nil
         var opened: OpaquePointer?
         // The kernel writes into the buffers only within the ring's functions, until the ring is destroyed.
-        let result = unsafe floe_ring_create(
-            &opened,
-            memory.baseAddress,
-            stride,
-            lead + self.payloadCapacity,
-            Int32(capacity),
-            Int32(Self.suppliedAtFirst),
-            Int32(completions)
-        )
+        var result = -ENOMEM
+        if unsafe zeroed != nil {
+            result = unsafe floe_ring_create(
+                &opened,
+                memory.baseAddress,
+                stride,
+                lead + self.payloadCapacity,
+                Int32(capacity),
+                Int32(Self.suppliedAtFirst),
+                Int32(completions)
+            )
+        }
         unsafe ring = opened
         guard result >= 0 else { throw SystemError("use io_uring", number: -result) }
     }

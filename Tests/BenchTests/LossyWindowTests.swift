@@ -45,4 +45,12 @@ import Testing
         #expect(freed == 2 * LossyWindow.arrivalsPerPlace + 1)
         #expect(window.lateArrival() == 0)
     }
+
+    @Test func `what was given up frees no place again when its flow tells of it`() {
+        var window = LossyWindow(forgiving: 5)
+        #expect(window.arrival(overtaking: 3) == 1)
+        #expect(window.overtaken == 0)
+        #expect(window.arrival(overtaking: 4) == 1)
+        #expect(window.overtaken == 2)
+    }
 }
