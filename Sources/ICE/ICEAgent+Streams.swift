@@ -6,13 +6,14 @@ extension ICEAgent {
     /// Asks for a connection if the pair needs one; returns whether its check must wait for it.
     mutating func prepareConnection(_ index: Int, at now: Instant) -> Bool {
         guard pairs[index].isStream, !pairs[index].flags.contains(.hasConnection) else { return false }
-        guard !pairs[index].flags.contains(.connecting) else { return true }
-        pairs[index].flags.insert(.connecting)
         setState(index, .inProgress)
         pairs[index].firstSent = now
         pairs[index].lastSent = now
         pairs[index].retransmitAt = now + configuration.retransmission.reliableTimeout
         reschedule(index)
+        // An attempt whose time was over may come to something yet: it is waited for again, and not made twice.
+        guard !pairs[index].flags.contains(.connecting) else { return true }
+        pairs[index].flags.insert(.connecting)
         let token = pairs[index].token(index)
         emit(.connect(base: pairs[index].base, destination: pairs[index].remoteAddress, attempt: token))
         return true

@@ -88,6 +88,24 @@ import Testing
         #expect(other.now - start == .milliseconds(39_500))
     }
 
+    @Test func `A connection whose time is over is waited for again when the peer asks, and not made twice (ice 66)`()
+        throws
+    {
+        var lone = lone([.passive])
+        _ = lone.drain()
+        let attempt = try #require(attemptNumber(lone.events()))
+        _ = lone.run(for: .milliseconds(39_500))
+        #expect(lone.agent.pairSnapshots[0].state == .failed)
+        #expect(lone.deliver(lone.request(), on: Self.active, from: Self.peer) == .consumed)
+        _ = lone.drain()
+        #expect(lone.agent.pairSnapshots[0].state == .inProgress)
+        #expect(attemptNumber(lone.events()) == nil)
+        lone.agent.connected(attempt: attempt, connection: Self.connection, from: at("10.0.0.1:51000"), at: lone.now)
+        let check = try #require(lone.drain().first { $0.isRequest })
+        lone.answer(check, mapped: at("10.0.0.1:51000"))
+        #expect(lone.agent.path()?.base == Self.connection)
+    }
+
     @Test func `A connection to our listener makes a peer-reflexive candidate, answered on it (ice 125)`() throws {
         var lone = lone([.active])
         let source = at("10.0.0.2:52000")
