@@ -224,6 +224,8 @@ extension ICEAgent {
 
     /// A lite agent takes the nomination as it comes (RFC 8445 §7.3.2, §8.2; ice 68).
     mutating func acceptNominationLite(_ index: Int, _ nomination: UInt32, at now: Instant) {
+        // A request that comes late takes no consent back that the peer has revoked (RFC 7675 §5.2).
+        guard !pairs[index].flags.contains(.consentEnded) else { return }
         if !pairs[index].flags.contains(.valid) {
             pairs[index].flags.insert(.valid)
             pairs[index].validSince = now

@@ -229,6 +229,17 @@ import Testing
         #expect(lone.run(for: .seconds(60)).isEmpty)
     }
 
+    @Test func `A lite agent takes no consent back that was revoked, whatever is nominated (ice 135)`() {
+        var lone = Lone(.controlled) { $0.isLite = true }
+        lone.begin()
+        lone.deliver(lone.request(role: .controlling, use: true))
+        #expect(lone.agent.path()?.destination == Lone.remote)
+        lone.agent.revokeConsent(component: 1, at: lone.now)
+        lone.deliver(lone.request(role: .controlling, use: true))
+        #expect(lone.agent.path() == nil)
+        #expect(lone.run(for: .seconds(60)).allSatisfy { !$0.isRequest })
+    }
+
     @Test func `Without consent, keepalives go every 15 s: FINGERPRINT and nothing else (ice 79, 80)`() throws {
         var lone = connected { $0.asksConsent = false }
         let sent = lone.run(for: .seconds(61))
