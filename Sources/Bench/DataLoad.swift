@@ -194,7 +194,7 @@ struct DataLoad: ~Copyable {
         arrived &+= 1
         rateCount &+= 1
         lastArrival = now
-        // The rest was sent before the measured part, or lost in it.
+        // What was sent before is of the server's cost alone.
         guard header.sentAt >= measuredFrom else { return }
         received &+= 1
         latency.record(now - header.sentAt)

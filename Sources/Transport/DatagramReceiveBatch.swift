@@ -79,7 +79,7 @@ public struct DatagramReceiveBatch: ~Copyable {
         mergedLimit: Int = 128,
         gathering: TimeSpan = .zero
     ) {
-        // Without a ring nothing can be refused.
+        // Without a ring nothing but memory can be refused.
         do throws(SystemError) {
             try self.init(capacity, payloadCapacity, merging: merging, mergedLimit: mergedLimit, completions: nil)
         } catch {
@@ -111,8 +111,6 @@ public struct DatagramReceiveBatch: ~Copyable {
         // Zeroed pages that nobody has touched cost no memory: most buffers of 64 KiB are used for 2 KiB at most.
         let byteCount = capacity * stride + separate
         let zeroed = unsafe calloc(1, byteCount)
-        // Who asks for a ring can do without.
-        guard unsafe zeroed != nil || completions != nil else { fatalError("no memory for a batch of datagrams") }
         unsafe memory = UnsafeMutableBufferPointer(
             start: zeroed?.bindMemory(to: UInt8.self, capacity: byteCount),
             count: zeroed == nil ? 0 : byteCount
@@ -122,14 +120,17 @@ public struct DatagramReceiveBatch: ~Copyable {
         unsafe places = .allocate(capacity: merging ? capacity * mergedLimit : capacity)
         guard let completions else {
             unsafe ring = nil
-            unsafe receiver = floe_receiver_create(
-                Int32(capacity),
-                memory.baseAddress,
-                stride,
-                Self.headroom,
-                self.payloadCapacity
-            )
-            guard unsafe receiver != nil else { fatalError("no memory for a batch of datagrams") }
+            unsafe receiver =
+                zeroed == nil
+                ? nil
+                : floe_receiver_create(
+                    Int32(capacity),
+                    memory.baseAddress,
+                    stride,
+                    Self.headroom,
+                    self.payloadCapacity
+                )
+            guard unsafe receiver != nil else { throw SystemError("make buffers for datagrams", number: ENOMEM) }
             return
         }
         unsafe receiver = nil
