@@ -1,6 +1,7 @@
 public import Crypto
 public import Diagnostics
 import EventLoop
+import Glibc
 import NetTypes
 import Synchronization
 import TURNServer
@@ -28,7 +29,7 @@ public final class RelayService: Sendable {
         // Shards share their ports, so the kernel would let a stranger who shares them as well take half of the traffic.
         for listener in configuration.listeners {
             if !listener.transport.isStream {
-                try UDPSocket.checkAvailable(listener.address)
+                try Self.awaitAvailable(listener.address)
             } else {
                 try TCPListener.checkAvailable(listener.address)
             }
@@ -89,6 +90,22 @@ public final class RelayService: Sendable {
         self.mailboxes = mailboxes
         self.reports = reports
         self.threads = threads
+    }
+
+    /// Asks for two seconds whether nobody has the address.
+    ///
+    /// The kernel takes the rings of a process apart, and closes the sockets in them, when that has ended already: a server
+    /// that is started again at once would find its own port taken.
+    private static func awaitAvailable(_ address: SocketAddress) throws(SocketError) {
+        let end = MonotonicClock.now() + .seconds(2)
+        while true {
+            do throws(SocketError) {
+                return try UDPSocket.checkAvailable(address)
+            } catch {
+                guard error.isAddressInUse, MonotonicClock.now() < end else { throw error }
+                usleep(20_000)
+            }
+        }
     }
 
     /// Says how datagrams are received and sent, and why not by io_uring if it was to be.
