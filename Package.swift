@@ -170,9 +170,10 @@ let services: [Target] = [
     ),
 ]
 let testing: [Target] = [
+    .target(name: "CMutexAnnotations", path: "Tests/CMutexAnnotations"),
     .target(
         name: "TestSupport",
-        dependencies: dependencies(["Bytes", "NetTypes"]),
+        dependencies: dependencies(["Bytes", "NetTypes", "CMutexAnnotations"]),
         path: "Tests/Support",
         swiftSettings: settings
     ),
