@@ -146,6 +146,7 @@ int floe_receive(struct floe_receiver *receiver, int descriptor, int first, int 
         floe_datagram *out = &datagrams[i];
         memset(out, 0, sizeof *out);
         if (message->msg_namelen >= sizeof(struct sockaddr_in)) from_kernel(&receiver->sources[first + i].any, &out->source);
+        out->buffer = FLOE_NO_BUFFER;
         out->length = headers[i].msg_len;
         out->is_truncated = (message->msg_flags & MSG_TRUNC) != 0;
         if (message->msg_controllen > 0) message_read_controls(message, out);

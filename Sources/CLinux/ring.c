@@ -48,6 +48,8 @@ struct floe_ring {
     size_t stride;
     size_t length;
     unsigned count;
+    /// How many receives were asked for since the last wait.
+    unsigned begun;
     /// How many buffers are in use, how many should be and were at first, and how many came back since they last ran short.
     unsigned supplied;
     unsigned target;
@@ -197,6 +199,7 @@ int floe_ring_receive(struct floe_ring *ring, int descriptor, uint64_t token) {
     entry->flags = IOSQE_BUFFER_SELECT;
     entry->buf_group = BUFFER_GROUP;
     entry->user_data = (uint64_t)FLOE_RING_RECEIVED << KIND_SHIFT | token;
+    ring->begun++;
     return 0;
 }
 
@@ -250,7 +253,8 @@ int floe_ring_wait(struct floe_ring *ring, int64_t timeout_nanoseconds, uint32_t
     if (result < 0) return result;
     int waits = timeout_nanoseconds != 0 && !ring_queue_peek(&ring->queue);
     // What is begun anew has something to bring: whoever ends a receive with each datagram must not win a rest each time.
-    if (ring_queue_unsubmitted(&ring->queue) > 0) gathering = 0;
+    if (ring->begun > 0) gathering = 0;
+    ring->begun = 0;
     int64_t rest = (int64_t)gathering * 1000;
     if (gathering > 0 && !floe_ring_gathers(ring)) {
         // Older kernels know no least time to wait: then it is the longest. While so many come, there is something then.
@@ -307,11 +311,12 @@ int floe_ring_read(const struct floe_ring *ring, uint16_t buffer, int32_t result
 
 void floe_ring_recycle(struct floe_ring *ring, const floe_datagram *datagrams, int count) {
     for (int i = 0; i < count; i++) {
+        if (datagrams[i].buffer == FLOE_NO_BUFFER) continue;
         if (ring->supplied > ring->target) retire(ring, datagrams[i].buffer);
         else supply(ring, datagrams[i].buffer);
+        ring->recycled++;
     }
     publish(ring);
-    ring->recycled += (unsigned)count;
     if (ring->recycled < CALM) return;
     ring->recycled = 0;
     if (ring->target > ring->least) ring->target /= 2;

@@ -7,9 +7,9 @@ import Transport
 
 /// Datagrams, in batches: from clients to the engine and on to peers, and back.
 extension RelayShard {
-    mutating func receiveFromClients(_ listener: SlotHandle, at now: Instant) {
+    mutating func receiveFromClients(_ listener: SlotHandle, gathered: Bool, at now: Instant) {
         guard let name = udpListeners.read(listener, { $0.handle }) else { return }
-        receiveFromClients(receive(from: name), at: name, now)
+        receiveFromClients(receive(from: name, gathered: gathered), at: name, now)
     }
 
     mutating func receiveFromClients(_ datagrams: Range<Int>, at name: UDPSocketHandle, _ now: Instant) {
@@ -126,9 +126,9 @@ extension RelayShard {
     }
 
     /// Reads what waits at a socket into the batch, which is emptied first if it is full.
-    mutating func receive(from socket: UDPSocketHandle, separately: Bool = false) -> Range<Int> {
+    mutating func receive(from socket: UDPSocketHandle, separately: Bool = false, gathered: Bool = true) -> Range<Int> {
         if packets.isFull { flushDatagrams() }
-        return packets.receive(from: socket, separately: separately)
+        return packets.receive(from: socket, separately: separately, gathered: gathered)
     }
 
     private mutating func relayPacket(_ index: Int, _ transmit: RelayTransmit) {

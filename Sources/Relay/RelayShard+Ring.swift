@@ -13,7 +13,7 @@ struct RingRearm {
     var broken: [SlotHandle] = []
 }
 
-/// The shard's turn with io_uring: datagrams come by themselves, all else by the poller, which the ring watches.
+/// The shard's turn with io_uring: data comes by itself, all else by the poller, which the ring watches.
 extension RelayShard {
     /// How this shard learns of datagrams.
     var backEnd: DatagramBackEnd {
@@ -39,9 +39,7 @@ extension RelayShard {
             case .datagrams(let bits): receive(bits, at: now)
             case .stopped(let bits, let error):
                 let token = PollToken(bits: bits)
-                // Requests first: data that waits would take all buffers.
-                let isRequest = token.kind == Kind.requestListener.rawValue
-                rearm.receiving.insert(bits, at: isRequest ? 0 : rearm.receiving.count)
+                rearm.receiving.append(bits)
                 if error != nil, token.kind == Kind.relay.rawValue { noteErrors(token.handle) }
             case .ready(let bits, let isLast):
                 let token = PollToken(bits: bits)
@@ -60,11 +58,7 @@ extension RelayShard {
     private mutating func receive(_ bits: UInt64, at now: Instant) {
         if packets.isFull { flushDatagrams() }
         let token = PollToken(bits: bits)
-        let isListener =
-            switch Kind(rawValue: token.kind) {
-            case .udpListener, .requestListener, .sendListener: true
-            default: false
-            }
+        let isListener = token.kind == Kind.udpListener.rawValue
         if isListener, let name = udpListeners.read(token.handle, { $0.handle }) {
             receiveFromClients(packets.receive(from: name, token: bits), at: name, now)
         } else if let (known, id) = relays.read(token.handle, { ($0.name, $0.id) }), let name = known {
@@ -125,7 +119,7 @@ extension RelayShard {
         let token = PollToken(bits: bits)
         switch Kind(rawValue: token.kind) {
         case .poller: return packets.watch(poller.number, token: bits)
-        case .udpListener, .requestListener, .sendListener:
+        case .udpListener:
             guard let name = udpListeners.read(token.handle, { $0.handle }) else { return true }
             return packets.add(name, token: bits)
         default:

@@ -226,7 +226,8 @@ struct RelayShard: ~Copyable {
         let name = listener.handle
         guard let handle = udpListeners.insert(listener) else { throw Self.tooManyListeners }
         let token = Self.token(kind, handle)
-        guard !packets.usesRing else { return rearm.receiving.append(token) }
+        // Requests cost less in one call than as completions, and have buffers when data has taken all of the ring's.
+        guard kind != .udpListener || !packets.usesRing else { return rearm.receiving.append(token) }
         try poller.add(name.descriptor, token: token, interest: .read)
     }
 
@@ -264,8 +265,8 @@ struct RelayShard: ~Copyable {
         }
         serveUnreadStreams(at: now)
         if packets.usesRing { try serveRing(at: now) }
-        // Clients' data first: what one has sent before it ends its allocation is relayed. But Send indications last: clients
-        // do not all wait until they know that the permission is there.
+        // Clients' data first: what one has sent before it ends its allocation is relayed, if it was here when the turn began.
+        // But Send indications last: clients do not all wait until they know that the permission is there.
         for index in events.indices where Self.kind(events[index]) == .udpListener { handle(events[index], at: now) }
         for index in events.indices where ![.udpListener, .sendListener].contains(Self.kind(events[index])) {
             handle(events[index], at: now)
@@ -302,7 +303,9 @@ struct RelayShard: ~Copyable {
     private mutating func handle(_ event: PollEvent, at now: Instant) {
         let token = PollToken(bits: event.token)
         switch Kind(rawValue: token.kind) {
-        case .udpListener, .requestListener, .sendListener: receiveFromClients(token.handle, at: now)
+        case .udpListener, .sendListener: receiveFromClients(token.handle, gathered: true, at: now)
+        // Many at once or not, they are not made to wait for each other: that is for what is relayed.
+        case .requestListener: receiveFromClients(token.handle, gathered: false, at: now)
         case .relay:
             if event.isBroken { _ = receiveErrors(token.handle, at: now) }
             receiveFromPeers(token.handle, at: now)

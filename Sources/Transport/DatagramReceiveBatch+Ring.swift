@@ -9,7 +9,7 @@ public enum DatagramBackEnd: String, Sendable, CaseIterable {
     case automatic = "auto"
     /// epoll, and a system call for each socket that is ready or has something to send; works everywhere.
     case epoll
-    /// io_uring: one system call receives from all sockets, one sends for all of them; kernel 6.1 or later.
+    /// io_uring: one system call receives from many sockets, one sends for many; kernel 6.1 or later.
     case ioUring = "io_uring"
     /// epoll, with one receiving socket for all relayed ports of an address, by a BPF program (kernel 5.9, privileged).
     case socketLookup = "sk_lookup"
@@ -17,8 +17,8 @@ public enum DatagramBackEnd: String, Sendable, CaseIterable {
 
 /// Receiving with io_uring: sockets are added once, then `wait` brings what came to any of them.
 ///
-/// Each `wait` is followed by `nextEvent` until it returns `nil`; a `datagrams` event is answered with `receive`, or the
-/// event comes again. All calls from the first `wait` on must come from one thread.
+/// Each `wait` is followed by `nextEvent` until it returns `nil`; a `datagrams` event is answered with `receive` of its
+/// token, or the event comes again. All calls from the first `wait` on must come from one thread.
 extension DatagramReceiveBatch {
     /// Something that has happened to what the token was given for.
     public enum RingEvent: Sendable, Equatable {
@@ -32,6 +32,8 @@ extension DatagramReceiveBatch {
 
     /// How many buffers are used as long as they suffice: few stay in the processor's cache.
     static var suppliedAtFirst: Int { 128 }
+    /// How many buffers there are for sockets that were not added.
+    static var besideRing: Int { 64 }
     /// How many buffers are in use now.
     var suppliedBuffers: Int { unsafe Int(floe_ring_supplied(ring)) }
 

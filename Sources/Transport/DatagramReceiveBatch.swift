@@ -15,7 +15,7 @@ public import NetTypes
 /// apart first.
 ///
 /// With a ring (`init(ringOf:)`) the kernel fills the buffers by itself, from all sockets that were added to it; see
-/// `DatagramReceiveBatch+Ring.swift`.
+/// `DatagramReceiveBatch+Ring.swift`. Some more buffers are for sockets that were not, from which `receive` reads as ever.
 @safe
 public struct DatagramReceiveBatch: ~Copyable {
     /// The free bytes before each payload.
@@ -45,19 +45,24 @@ public struct DatagramReceiveBatch: ~Copyable {
     public private(set) var errors = DropCounters<DatagramError>()
 
     // Owned from init to deinit, like the kernel's headers, which point into `memory`: `capacity` buffers of `stride`
-    // bytes, then the room for what is moved apart, all initialized; `messages` has `capacity` elements; the first
-    // `count` elements of `places` are initialized, and lie within `memory` with head- and tailroom.
+    // bytes, with a ring `directCapacity` more, then the room for what is moved apart, all initialized; `messages` has
+    // one element for each buffer; the first `count` elements of `places` are initialized, and lie within `memory` with
+    // head- and tailroom.
     private let memory: UnsafeMutableBufferPointer<UInt8>
     let messages: UnsafeMutableBufferPointer<floe_datagram>
     private let places: UnsafeMutableBufferPointer<Place>
-    /// The kernel's headers, or the ring that needs none: one of the two.
+    /// The kernel's headers, for `directCapacity` buffers from `directStart` on.
     private let receiver: OpaquePointer?
+    private let directCapacity: Int
+    private let directStart: Int
     let ring: OpaquePointer?
     private let stride: Int
     /// Where the payload begins in a buffer.
     private let lead: Int
     private let isMerging: Bool
     private var messageCount = 0
+    /// How many of the messages came by `receive`.
+    private var directCount = 0
     private var isExhausted = false
     /// A socket from which nothing more will come before it is added again, until that is told.
     var stopped: UInt64?
@@ -106,38 +111,33 @@ public struct DatagramReceiveBatch: ~Copyable {
         // Not a power of two: else the first lines of all buffers would fight for the same places in the cache.
         lead = completions != nil ? Int(FLOE_RING_LEAD) : Self.headroom
         stride = (lead + self.payloadCapacity + Self.tailroom + 63) / 64 * 64
-        separateEnd = capacity * stride
+        directCapacity = completions != nil ? min(capacity, Self.besideRing) : capacity
+        directStart = completions != nil ? capacity * stride : 0
+        let separateStart = directStart + directCapacity * stride
+        separateEnd = separateStart
         let separate = merging ? max(2 * separateBytes, capacity * 16 * 1024) : 0
         // Zeroed pages that nobody has touched cost no memory: most buffers of 64 KiB are used for 2 KiB at most.
-        let byteCount = capacity * stride + separate
+        let byteCount = separateStart + separate
         let zeroed = unsafe calloc(1, byteCount)
         unsafe memory = UnsafeMutableBufferPointer(
             start: zeroed?.bindMemory(to: UInt8.self, capacity: byteCount),
             count: zeroed == nil ? 0 : byteCount
         )
-        unsafe messages = .allocate(capacity: capacity)
+        let buffers = completions != nil ? capacity + directCapacity : capacity
+        unsafe messages = .allocate(capacity: buffers)
         unsafe messages.initialize(repeating: floe_datagram())
-        unsafe places = .allocate(capacity: merging ? capacity * mergedLimit : capacity)
-        guard let completions else {
-            unsafe ring = nil
+        unsafe places = .allocate(capacity: merging ? buffers * mergedLimit : buffers)
+        if let first = unsafe memory.baseAddress {
+            let direct = unsafe first + directStart
             unsafe receiver =
-                zeroed == nil
-                ? nil
-                : floe_receiver_create(
-                    Int32(capacity),
-                    memory.baseAddress,
-                    stride,
-                    Self.headroom,
-                    self.payloadCapacity
-                )
-            guard unsafe receiver != nil else { throw SystemError("make buffers for datagrams", number: ENOMEM) }
-            return
+                floe_receiver_create(Int32(directCapacity), direct, stride, lead, self.payloadCapacity)
+        } else {
+            unsafe receiver = nil
         }
-        unsafe receiver = nil
         var opened: OpaquePointer?
         // The kernel writes into the buffers only within the ring's functions, until the ring is destroyed.
-        var result = -ENOMEM
-        if unsafe zeroed != nil {
+        var result = unsafe receiver == nil ? -ENOMEM : 0
+        if let completions, result == 0 {
             result = unsafe floe_ring_create(
                 &opened,
                 memory.baseAddress,
@@ -149,7 +149,9 @@ public struct DatagramReceiveBatch: ~Copyable {
             )
         }
         unsafe ring = opened
-        guard result >= 0 else { throw SystemError("use io_uring", number: -result) }
+        guard result >= 0 else {
+            throw SystemError(completions == nil ? "make buffers for datagrams" : "use io_uring", number: -result)
+        }
     }
 
     deinit {
@@ -161,18 +163,23 @@ public struct DatagramReceiveBatch: ~Copyable {
     }
 
     /// Whether no further datagram fits.
-    public var isFull: Bool { messageCount == capacity || isExhausted }
+    public var isFull: Bool { messageCount - directCount == capacity || directCount == directCapacity || isExhausted }
 
     /// Receives what waits at a socket, as far as there is room; returns the positions of the new datagrams.
     ///
     /// An empty range means that nothing waits, or that there was an error, which is counted, or no room. Fewer than
     /// asked for means that the socket is drained. Datagrams that are to be changed in place with `packet(at:)` must be
-    /// received `separately` from a socket that merges; at least one message then finds room in an empty batch.
-    public mutating func receive(from socket: UDPSocketHandle, separately: Bool = false) -> Range<Int> {
+    /// received `separately` from a socket that merges; at least one message then finds room in an empty batch. For what is
+    /// not `gathered` no rest is made.
+    public mutating func receive(
+        from socket: UDPSocketHandle,
+        separately: Bool = false,
+        gathered: Bool = true
+    ) -> Range<Int> {
         let firstPlace = count
         let first = messageCount
-        let room = room(separately: separately)
-        precondition(unsafe receiver != nil, "a ring receives by itself")
+        let firstDirect = directCount
+        let room = room(for: directCapacity - directCount, separately: separately)
         var attempts = 2
         hasDrained = false
         while room > 0, attempts > 0 {
@@ -181,12 +188,13 @@ public struct DatagramReceiveBatch: ~Copyable {
             let result = unsafe floe_receive(
                 receiver,
                 socket.descriptor,
-                Int32(first),
+                Int32(firstDirect),
                 Int32(room),
                 messages.baseAddress.map { unsafe $0 + first }
             )
             guard result < 0 else {
                 messageCount += Int(result)
+                directCount += Int(result)
                 hasDrained = Int(result) < room
                 break
             }
@@ -199,9 +207,10 @@ public struct DatagramReceiveBatch: ~Copyable {
             errors.count(error)
         }
         for message in first..<messageCount {
-            take(message, at: message * stride + lead, from: socket, separately: separately)
+            let buffer = firstDirect + message - first
+            take(message, at: directStart + buffer * stride + lead, from: socket, separately: separately)
         }
-        pace.count(count - firstPlace)
+        if gathered { pace.count(count - firstPlace) }
         return firstPlace..<count
     }
 
@@ -219,7 +228,9 @@ public struct DatagramReceiveBatch: ~Copyable {
     mutating func takeArrivals(from socket: UDPSocketHandle, token: UInt64, separately: Bool) -> Range<Int> {
         let first = count
         var event = floe_ring_event()
-        while stopped == nil, room(separately: separately) > 0, unsafe floe_ring_peek(ring, &event) != 0 {
+        while stopped == nil, room(for: capacity - (messageCount - directCount), separately: separately) > 0,
+            unsafe floe_ring_peek(ring, &event) != 0
+        {
             guard event.kind == FLOE_RING_RECEIVED, event.token == token, event.has_buffer != 0, event.result >= 0
             else { break }
             unsafe floe_ring_pop(ring)
@@ -235,10 +246,10 @@ public struct DatagramReceiveBatch: ~Copyable {
         return first..<count
     }
 
-    /// For how many messages there is room; if for none, the batch is full.
-    private mutating func room(separately: Bool) -> Int {
-        guard separately, isMerging else { return capacity - messageCount }
-        let room = unsafe min(capacity - messageCount, (memory.count - separateEnd) / separateBytes)
+    /// For how many messages there is room, where so many buffers are free; if for none, the batch is full.
+    private mutating func room(for free: Int, separately: Bool) -> Int {
+        guard separately, isMerging else { return free }
+        let room = unsafe min(free, (memory.count - separateEnd) / separateBytes)
         // What has no room to be moved apart waits for an empty batch.
         if room == 0 { isExhausted = true }
         return room
@@ -248,14 +259,15 @@ public struct DatagramReceiveBatch: ~Copyable {
 
     /// Empties the batch; the bytes of its datagrams may be overwritten from now on.
     public mutating func removeAll() {
-        // The first `messageCount` elements name buffers of the ring, each once.
-        if unsafe ring != nil, messageCount > 0 {
+        // Of the first `messageCount` elements those that came by the ring name buffers of it, each once.
+        if unsafe ring != nil, messageCount > directCount {
             unsafe floe_ring_recycle(ring, messages.baseAddress, Int32(messageCount))
         }
         count = 0
         isExhausted = false
         messageCount = 0
-        separateEnd = capacity * stride
+        directCount = 0
+        separateEnd = directStart + directCapacity * stride
         filling &+= 1
     }
 

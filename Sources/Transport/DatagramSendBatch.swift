@@ -61,7 +61,7 @@ public struct DatagramSendBatch: ~Copyable {
     /// Which filling of a receive batch the references are to; `nil` without references.
     private var filling: UInt64?
 
-    /// Whether all sockets' datagrams leave with one system call, by io_uring.
+    /// Whether the datagrams of many sockets leave with one system call, by io_uring.
     public let usesRing: Bool
 
     /// Makes an empty batch for so many datagrams, with so many bytes for copies.
@@ -187,9 +187,22 @@ public struct DatagramSendBatch: ~Copyable {
         filling = nil
     }
 
-    /// Sends everything with one system call; what the kernel refuses goes the other way, which knows all errors.
+    /// With so many datagrams a socket gets a system call of its own: each takes less in one than as a submission.
+    private static var manyOfOneSocket: Int { 8 }
+
+    /// Whether a socket has many messages to send; what goes to one receiver leaves as few, in pieces that the kernel cuts.
+    private func hasMany(_ range: Range<Int>) -> Bool {
+        guard range.count >= Self.manyOfOneSocket else { return false }
+        let first = queue[order.element(at: range.lowerBound)].destination
+        let last = queue[order.element(at: range.upperBound - 1)].destination
+        return first.low != last.low || first.port != last.port || first.high != last.high
+    }
+
+    /// Sends with one system call for all sockets, but for those that have many messages: they get one each.
+    ///
+    /// What the kernel refuses of the former is tried again as the latter are sent, which tells all errors.
     private mutating func submitAll(_ packets: UnsafePointer<UInt8>?) {
-        for group in 0..<order.groupCount {
+        for group in 0..<order.groupCount where !hasMany(order.range(ofGroup: group)) {
             let range = order.range(ofGroup: group)
             // The C function keeps pointers to the bytes only, which live until this flush has ended.
             unsafe queue.withUnsafeBufferPointer { queue in
@@ -215,6 +228,10 @@ public struct DatagramSendBatch: ~Copyable {
                 continue
             }
             unsafe send(Int(first)..<Int(first + count), packets)
+        }
+        // After the others: the headers that submissions refer to are used again.
+        for group in 0..<order.groupCount where hasMany(order.range(ofGroup: group)) {
+            unsafe send(order.range(ofGroup: group), packets)
         }
     }
 

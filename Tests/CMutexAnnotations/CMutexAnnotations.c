@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 extern void __tsan_acquire(void *address);
@@ -30,7 +31,10 @@ SWIFT void mutex_unlock(SELF) __asm__(UNLOCK);
 
 static void *find(const char *name) {
     void *function = dlsym(RTLD_NEXT, name);
-    if (!function) abort();
+    if (!function) {
+        fprintf(stderr, "Swift's library has no %s any more: see %s\n", name, __FILE__);
+        abort();
+    }
     return function;
 }
 

@@ -53,14 +53,15 @@ import Testing
         var events = PollEvents()
         for span in [TimeSpan.zero, .microseconds(300), .milliseconds(3)] {
             let deadline = MonotonicClock.now() + span
-            // A signal to the process, of another test, may cut a wait short; a wait that is too short would be many.
+            // Signals of other tests, and rings that this thread has closed, may cut a wait short a few times; waits that are
+            // too short would be thousands.
             var waits = 0
             repeat {
                 try poller.wait(until: deadline, into: &events)
                 #expect(events.count == 0)
                 waits += 1
             } while MonotonicClock.now() < deadline
-            #expect(waits <= 3)
+            #expect(waits <= 20)
         }
         #expect(WallClock.unixSeconds() > 1_700_000_000)
     }

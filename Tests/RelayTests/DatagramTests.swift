@@ -149,6 +149,21 @@ import Transport
         try shard.work { $0.report.snapshot.kernelDrops.atListeners > 0 }
     }
 
+    @Test func `more requests than one call reads are all answered, beside data and in order`() throws {
+        var shard = try TestShard { $0.threads = 1 }
+        let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))
+        _ = try client.allocate(&shard)
+        try client.bind(0x4000, to: peer.address, &shard)
+        for number in 0..<200 as Range<UInt8> {
+            client.send([0x40, 0, 0, 1, number])
+            try client.ask(.refresh, [.init(.lifetime, [0, 0, 2, 88])])
+        }
+        for number in 0..<200 as Range<UInt8> {
+            #expect(try peer.next(&shard) == [number])
+            #expect(try decode(client.next(&shard)).type.messageClass == .success)
+        }
+    }
+
     @Test func `a Send indication right behind the request for its permission is relayed`() throws {
         var shard = try TestShard { $0.threads = 1 }
         let (client, peer) = (try UDPClient(shard.address(.udp)), try UDPClient(shard.address(.udp)))

@@ -3,9 +3,11 @@ import Crypto
 import Diagnostics
 import EventLoop
 import FoundationEssentials
+import Glibc
 import NetTypes
 import STUN
 import ServiceTestSupport
+import Synchronization
 import TURN
 import TURNServer
 import Testing
@@ -50,6 +52,38 @@ import Transport
         }
         #expect(error?.isAddressInUse == true && error?.address == taken)
         #expect(try relay.client(path).bind().code == 0)
+    }
+
+    /// Holds a port, as the rings of a server that has ended do for a moment.
+    private final class Predecessor: Sendable {
+        private let socket: Mutex<UDPSocket?>
+        let address: SocketAddress
+
+        init(_ ip: IPAddress) throws {
+            let socket = try UDPSocket(boundTo: SocketAddress(ip, port: 0))
+            address = socket.localAddress
+            self.socket = Mutex(socket)
+        }
+
+        func letGo() { socket.withLock { $0 = nil } }
+    }
+
+    @Test func `a port that its predecessor lets go late is waited for`() throws {
+        let relay = try TestRelay()
+        let predecessor = try Predecessor(relay.address(.udp).ip)
+        var configuration = relay.configuration
+        configuration.listeners = [.init(.udp, predecessor.address)]
+        #expect(throws: SocketError.self) { try UDPSocket.checkAvailable(predecessor.address) }
+        let thread = try LoopThread(name: "predecessor") {
+            usleep(100_000)
+            predecessor.letGo()
+        }
+        let found = try? RelayService(configuration, logger: .silent)
+        thread.join()
+        let service = try #require(found)
+        #expect(eventually { service.snapshot.backEnds.count == 1 })
+        service.stop()
+        service.join()
     }
 
     @Test func `a configuration that cannot work is refused before anything is opened`() throws {

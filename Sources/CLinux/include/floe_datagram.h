@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/// No ring has so many.
+enum { FLOE_NO_BUFFER = 0xFFFF };
+
 /// What the kernel told about a received datagram.
 typedef struct floe_datagram {
     floe_address source;
@@ -19,7 +22,7 @@ typedef struct floe_datagram {
     /// TTL or hop limit as it arrived; 0 if the socket does not report it.
     uint8_t hop_limit;
     uint8_t reserved;
-    /// Which buffer of a ring holds it.
+    /// Which buffer of a ring holds it; `FLOE_NO_BUFFER` if none does.
     uint16_t buffer;
 } floe_datagram;
 

@@ -54,7 +54,7 @@ void floe_ring_forget(struct floe_ring *ring, uint64_t token);
 
 /// Begins what was asked for and waits until something has happened, at most so many nanoseconds, for ever if negative.
 ///
-/// With `gathering` microseconds it rests so long, unless something was asked for since the last call, or `wanted` things
+/// With `gathering` microseconds it rests so long, unless a receive was begun since the last call, or `wanted` things
 /// happen before; where the kernel cannot do both (before Linux 6.12), it ends then in any case. 0 or a negative errno.
 int floe_ring_wait(struct floe_ring *ring, int64_t timeout_nanoseconds, uint32_t gathering, uint32_t wanted);
 /// Whether the kernel can go on waiting where a rest has brought nothing.
