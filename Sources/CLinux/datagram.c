@@ -15,6 +15,9 @@ _Static_assert(sizeof(floe_address) == 24, "three words for Swift");
 /// What every kernel cuts from one message (UDP_MAX_SEGMENTS before Linux 6.9, and 128 since), and the longest UDP payload.
 enum { SEGMENTS = 64, SEGMENTED_BYTES = 65000 };
 
+/// How many datagrams one call tries to send: after each that fails, the others are prepared anew.
+enum { SENDS = 64 };
+
 /// Where segments were refused; the oldest is forgotten first.
 enum { REFUSALS = 64 };
 
@@ -304,6 +307,7 @@ int floe_send(
     const uint8_t *packets) {
     if (count <= 0) return 0;
     if (count > sender->count) count = sender->count;
+    if (count > SENDS) count = SENDS;
     int messages = 0;
     for (int next = 0; next < count; messages++) {
         int segments = prepare_message(sender, messages, next, queue, order + next, count - next, copies, packets);

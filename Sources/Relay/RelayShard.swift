@@ -265,7 +265,7 @@ struct RelayShard: ~Copyable {
         }
         serveUnreadStreams(at: now)
         if packets.usesRing { try serveRing(at: now) }
-        // Clients' data first: what one has sent before it ends its allocation is relayed, if it was here when the turn began.
+        // Clients' data first: what one has sent before it ends its allocation is relayed, if the turn brings it.
         // But Send indications last: clients do not all wait until they know that the permission is there.
         for index in events.indices where Self.kind(events[index]) == .udpListener { handle(events[index], at: now) }
         for index in events.indices where ![.udpListener, .sendListener].contains(Self.kind(events[index])) {

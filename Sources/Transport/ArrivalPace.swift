@@ -15,12 +15,15 @@ struct ArrivalPace {
     private var datagrams: UInt64 = 0
     private var latest = 0
     private var isBusy = false
+    /// Whether something is known to wait that does not count.
+    var hasMore = false
 
     mutating func count(_ count: Int) { latest += count }
 
     /// How long to rest at most from now on, after a turn whose datagrams were counted.
     mutating func rest(at now: Instant) -> TimeSpan {
-        let hadEnough = latest >= Self.enough
+        let hadEnough = latest >= Self.enough || hasMore
+        hasMore = false
         datagrams &+= UInt64(latest)
         latest = 0
         let elapsed = now - start

@@ -169,8 +169,8 @@ public struct DatagramReceiveBatch: ~Copyable {
     ///
     /// An empty range means that nothing waits, or that there was an error, which is counted, or no room. Fewer than
     /// asked for means that the socket is drained. Datagrams that are to be changed in place with `packet(at:)` must be
-    /// received `separately` from a socket that merges; at least one message then finds room in an empty batch. For what is
-    /// not `gathered` no rest is made.
+    /// received `separately` from a socket that merges; at least one message then finds room in an empty batch. What is
+    /// not `gathered` counts for no rest, and none is made while more of it waits.
     public mutating func receive(
         from socket: UDPSocketHandle,
         separately: Bool = false,
@@ -210,7 +210,7 @@ public struct DatagramReceiveBatch: ~Copyable {
             let buffer = firstDirect + message - first
             take(message, at: directStart + buffer * stride + lead, from: socket, separately: separately)
         }
-        if gathered { pace.count(count - firstPlace) }
+        if gathered { pace.count(count - firstPlace) } else if !hasDrained { pace.hasMore = true }
         return firstPlace..<count
     }
 

@@ -190,7 +190,8 @@ public struct DatagramSendBatch: ~Copyable {
     /// With so many datagrams a socket gets a system call of its own: each takes less in one than as a submission.
     private static var manyOfOneSocket: Int { 8 }
 
-    /// Whether a socket has many messages to send; what goes to one receiver leaves as few, in pieces that the kernel cuts.
+    /// Whether a socket has many messages to send, by its first and last receiver: what all goes to one leaves as few, in
+    /// pieces that the kernel cuts.
     private func hasMany(_ range: Range<Int>) -> Bool {
         guard range.count >= Self.manyOfOneSocket else { return false }
         let first = queue[order.element(at: range.lowerBound)].destination

@@ -44,6 +44,30 @@ extension ArrivalPace {
         #expect(pace.rest(at: now) == .zero)
         pace.count(ArrivalPace.enough - 1)
         #expect(pace.rest(at: now) == .microseconds(100))
+        pace.hasMore = true
+        #expect(pace.rest(at: now) == .zero)
+        #expect(pace.rest(at: now) == .microseconds(100))
+    }
+
+    @Test func `what is not gathered counts for no rest, and none is made while more of it waits`() throws {
+        var packets = DatagramReceiveBatch(capacity: 4)
+        let client = try UDPSocket(boundTo: Loopback.v4)
+        let server = try UDPSocket(boundTo: Loopback.v4)
+        var sends = DatagramSendBatch(capacity: 8)
+        for number in UInt8(0)..<6 {
+            let route = DatagramRoute(client.handle, to: server.localAddress)
+            let isQueued = sends.enqueue(copying: [number].span, on: route)
+            #expect(isQueued)
+        }
+        sends.flush()
+        for (expected, hasMore) in [(4, true), (2, false)] {
+            try Loopback.wait(server.descriptor)
+            packets.removeAll()
+            let count = packets.receive(from: server.handle, gathered: false).count
+            let found = packets.pace.hasMore
+            #expect(count == expected && found == hasMore)
+            packets.pace.hasMore = false
+        }
     }
 
     @Test func `a batch without a ring sleeps as long, and not past its deadline`() {
